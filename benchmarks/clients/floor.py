@@ -1,0 +1,86 @@
+"""What a client written by hand for this one server gets: the floor to be measured by.
+
+No retries, no checks but the status, the order taken from `index`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from clients.registry import KEY, MODEL, Embed, Job, client
+
+HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+
+
+def place(out: list[Any], start: int, body: bytes) -> None:
+    """Put the vectors of an answer where its batch began."""
+    import orjson
+
+    for item in orjson.loads(body)["data"]:
+        out[start + item["index"]] = item["embedding"]
+
+
+def encode(batch: list[str]) -> bytes:
+    """Return the body of a request."""
+    import orjson
+
+    return orjson.dumps({"model": MODEL, "input": batch})
+
+
+@client("floor: aiohttp + orjson", "async", home="ours", package="aiohttp")
+def aiohttp_by_hand(job: Job) -> Embed:
+    import asyncio
+
+    import aiohttp
+
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    job.closers.append(session.close)
+    url = f"{job.url}/embeddings"
+
+    async def embed(texts: list[str]) -> list[Any]:
+        out: list[Any] = [None] * len(texts)
+        slots = asyncio.Semaphore(job.concurrency)
+
+        async def send(start: int) -> None:
+            body = encode(texts[start : start + job.batch])
+            async with slots, session.post(url, data=body, headers=HEADERS) as reply:
+                reply.raise_for_status()
+                place(out, start, await reply.read())
+
+        starts = range(0, len(texts), job.batch)
+        await asyncio.gather(*(send(start) for start in starts))
+        return out
+
+    return embed
+
+
+@client("floor: requests + orjson", "sync", home="ours", package="requests")
+def requests_by_hand(job: Job) -> Embed:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from requests.utils import get_environ_proxies
+
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=job.concurrency)
+    session.mount("http://", adapter)
+    session.trust_env = False  # proxies are worked out once, here
+    session.proxies = get_environ_proxies(job.url)
+    url = f"{job.url}/embeddings"
+    pool = ThreadPoolExecutor(job.concurrency)
+    job.closers += (pool.shutdown, session.close)
+
+    def embed(texts: list[str]) -> list[Any]:
+        out: list[Any] = [None] * len(texts)
+
+        def send(start: int) -> None:
+            body = encode(texts[start : start + job.batch])
+            reply = session.post(url, data=body, headers=HEADERS)
+            reply.raise_for_status()
+            place(out, start, reply.content)
+
+        for _ in pool.map(send, range(0, len(texts), job.batch)):
+            pass
+        return out
+
+    return embed

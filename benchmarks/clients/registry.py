@@ -1,0 +1,74 @@
+"""Keep the list of clients that are compared, and what each is told.
+
+A client is a function that takes a `Job` and returns its `embed`: texts in, one vector
+a text out, in order. Where `embed` is a coroutine function, the function itself was
+called on the event loop that `embed` will run on. Nothing is imported at the top of a
+client's module that only its own environment holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Embed = Callable[[list[str]], Any]
+Make = Callable[["Job"], Embed]
+Colour = Literal["sync", "async"]
+Home = Literal["ours", "peers"]
+Pace = Literal["concurrent", "sequential", "single"]
+
+MODEL = "bench/canned"
+KEY = "not-a-key"
+
+
+@dataclass
+class Job:
+    """What a client is told: where the server is, and how to go about it."""
+
+    url: str  # ends in /v1
+    batch: int
+    concurrency: int
+    closers: list[Callable[[], Awaitable[None] | None]] = field(default_factory=list)
+
+    @property
+    def host(self) -> str:
+        """The URL for those who add `/v1` themselves."""
+        return self.url.removesuffix("/v1")
+
+    def cut(self, texts: list[str]) -> list[list[str]]:
+        """Return `texts` in batches."""
+        return [texts[i : i + self.batch] for i in range(0, len(texts), self.batch)]
+
+
+@dataclass(frozen=True)
+class Client:
+    """One row of the table."""
+
+    name: str
+    colour: Colour
+    make: Make
+    home: Home  # whose environment it runs in
+    package: str  # whose version is reported
+    pace: Pace  # how much it is given: the slow get fewer texts
+
+    @property
+    def key(self) -> str:
+        """The name that is one client's alone."""
+        return f"{self.name}, {self.colour}"
+
+
+CLIENTS: dict[str, Client] = {}
+
+
+def client(
+    name: str, colour: Colour, *, home: Home, package: str, pace: Pace = "concurrent"
+) -> Callable[[Make], Make]:
+    """Put the decorated function on the list."""
+
+    def register(make: Make) -> Make:
+        made = Client(name, colour, make, home, package, pace)
+        CLIENTS[made.key] = made
+        return make
+
+    return register
