@@ -1,7 +1,8 @@
-"""Carries out what a fault asks for, on the socket: the one place that does.
+"""Carries out on the socket what a fault asks for: the one place that does.
 
 A `Reply` is a finished answer. `send` gives it back to aiohttp as it is, or lets it
-come late, in part, in drops, with a lie about its length, or not at all.
+come in part, in drops, with a lie about its length, or not at all. (Waiting is the
+service's part, since it counts as being in flight.)
 """
 
 import asyncio
@@ -36,8 +37,6 @@ async def send(
         return _plain(reply)
     if kind in ("reset", "hang_up"):
         return _break_off(request, reset=kind == "reset")
-    if kind == "hang":
-        await asyncio.Event().wait()
     if kind in ("cut", "reset_midway"):
         return await _half(request, reply, reset=kind == "reset_midway")
     if kind == "drip":

@@ -131,7 +131,11 @@ def _statuses(*pairs: tuple[int, Shape]) -> tuple[Fault, ...]:
 
 
 #: Answers that are odd and right: a client takes them as they are.
-LAWFUL: tuple[Fault, ...] = tuple(map(Fault.of, ("reorder", "integers", "close")))
+LAWFUL: tuple[Fault, ...] = (
+    Fault("reorder"),
+    Fault("integers"),
+    Fault("close"),
+)
 
 #: Statuses that pass: the same request may be answered a moment later.
 PASSING: tuple[Fault, ...] = _statuses(
@@ -149,8 +153,11 @@ PASSING: tuple[Fault, ...] = _statuses(
 )
 
 #: Connections that break before a whole answer is there.
-BROKEN: tuple[Fault, ...] = tuple(
-    map(Fault.of, ("reset", "hang_up", "cut", "reset_midway"))
+BROKEN: tuple[Fault, ...] = (
+    Fault("reset"),
+    Fault("hang_up"),
+    Fault("cut"),
+    Fault("reset_midway"),
 )
 
 #: Answers of status 200 that no client may believe.

@@ -29,7 +29,7 @@ _LONGEST_THAT_COUNTS = 8
 _COMMON = frozenset(
     """a an and are as at be by can do does for from had has have how i if in into is
     it its me my no not of on one or our so than that the their them then there these
-    they this to was we were what when where which who why will with you your""".split()
+    they this to was we were what when where which who why will with you your""".split()  # noqa: SIM905
 )
 
 

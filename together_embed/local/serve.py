@@ -1,0 +1,159 @@
+"""Runs the local endpoint from a terminal, until Ctrl-C.
+
+Behind `together-embed serve`, and `python -m together_embed.local.serve`.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from together_embed.local.hashing import DIMENSION
+from together_embed.local.limits import Limits
+from together_embed.local.server import LocalEndpoint
+
+_SAID = """\
+Listening at {url}
+
+  export TOGETHER_BASE_URL={url}
+  export TOGETHER_API_KEY={key}
+
+Texts are embedded as {dimension} numbers by hashing their words: texts that share words
+are near each other. This is no language model, and does not know what words mean.
+Its OpenAPI document is at {root}/openapi.json. Ctrl-C stops it.
+"""
+
+
+def serve(argv: Sequence[str] | None = None) -> int:
+    """Run a local endpoint until it is interrupted.
+
+    Args:
+        argv: Arguments of the command line; those of the process where None.
+
+    Returns:
+        The exit code: 0 after Ctrl-C or a request to terminate, 1 where it could not
+        start, 2 where an argument or the environment is wrong.
+    """
+    chosen = _parser().parse_args(argv)
+    key = os.environ.get(chosen.api_key_env) if chosen.api_key_env else None
+    if chosen.api_key_env and not key:
+        return _fail(f"the environment variable {chosen.api_key_env} is not set", 2)
+    endpoint = _endpoint(chosen, key)
+    try:
+        with endpoint:
+            shown = f'"${chosen.api_key_env}"' if key else "any-key-will-do"
+            _say(endpoint, chosen.dimension, shown)
+            _wait_for_interrupt()
+    except OSError as error:
+        return _fail(f"cannot listen at {chosen.host}:{chosen.port}: {error}", 1)
+    _write(f"\n{endpoint.requests} requests, {endpoint.texts} texts embedded.\n")
+    return 0
+
+
+def _endpoint(chosen: argparse.Namespace, key: str | None) -> LocalEndpoint:
+    limits = Limits(
+        max_in_flight=chosen.max_in_flight,
+        requests_per_second=chosen.requests_per_second,
+    )
+    endpoint = LocalEndpoint(
+        dimension=chosen.dimension,
+        models=chosen.model,
+        api_key=key,
+        base64=chosen.base64,
+        dimensions=chosen.dimensions,
+        usage=chosen.usage,
+        limits=limits,
+        slots=chosen.slots,
+        delay=chosen.delay,
+        delay_per_text=chosen.delay_per_text,
+        host=chosen.host,
+        port=chosen.port,
+    )
+    if chosen.storm:
+        endpoint.storm(chosen.storm)
+    return endpoint
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="together-embed serve",
+        description="Run an embeddings endpoint on this machine that hashes words.",
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=_number(int, 0), default=8000, help="0: any (%(default)s)")
+    add("--model", action="append", help="a name to serve; repeat for more; else any")
+    add("--dimension", type=_number(int, 1), default=DIMENSION, help="(%(default)s)")
+    add("--api-key-env", metavar="NAME", help="variable that holds the accepted key")
+    add("--delay", type=_number(float, 0), default=0.0, help="seconds an answer takes")
+    add(
+        "--delay-per-text",
+        type=_number(float, 0),
+        default=0.0,
+        help="seconds that each text adds",
+    )
+    add("--slots", type=_number(int, 1), help="requests worked on at once, others wait")
+    add("--max-in-flight", type=_number(int, 1), help="429 above so many in flight")
+    add("--requests-per-second", type=_number(float, 0.001), help="429 above the rate")
+    add("--storm", type=_number(float, 0, 1), metavar="SHARE", help="share that fails")
+    add("--usage", action="store_true", help="count words in the answer's usage")
+    support = ("honour", "ignore", "refuse")
+    add("--base64", choices=support, default="honour", help="(%(default)s)")
+    add("--dimensions", choices=support, default="refuse", help="(%(default)s)")
+    return parser
+
+
+class _number:  # noqa: N801 -- read as a type in the table above
+    """Read an int or a float that is no less, and no more, than it may be."""
+
+    def __init__(
+        self, kind: type[int] | type[float], least: float, most: float = float("inf")
+    ) -> None:
+        self._kind, self._least, self._most = kind, least, most
+
+    def __call__(self, word: str) -> float:
+        try:
+            value = self._kind(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{word!r} is no number") from None
+        if not self._least <= value <= self._most:
+            raise argparse.ArgumentTypeError(f"{word} is out of range")
+        return value
+
+
+def _say(endpoint: LocalEndpoint, dimension: int, key: str) -> None:
+    _write(
+        _SAID.format(
+            url=endpoint.base_url, root=endpoint.root_url, dimension=dimension, key=key
+        )
+    )
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"together-embed serve: {message}\n")
+    return code
+
+
+def _wait_for_interrupt() -> None:
+    """Wait until Ctrl-C, or a request to terminate, and take it without a traceback."""
+    asked = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: asked.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        asked.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(serve())
