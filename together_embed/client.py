@@ -1,0 +1,332 @@
+"""Settings in, vectors out: the client wires settings, engine and drivers together."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from together_embed.engine.flow import Counts, Flow
+from together_embed.engine.job import Dialect, Job, Plan
+from together_embed.engine.retry import Policy
+from together_embed.engine.wire import Row
+from together_embed.settings import Key, KeySource, Settings
+from together_embed.settings import base_url as canonical
+from together_embed.transports.drive import Tasks, Threads, clock
+from together_embed.transports.route import Route, with_query
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from together_embed.transports.async_aiohttp import AiohttpTransport
+    from together_embed.transports.sync_requests import RequestsTransport
+
+MAX_CONCURRENCY = 32
+"""Requests in flight where the user names no number."""
+
+
+class EmbeddingsClient:
+    """A client of one model at one embeddings endpoint, for any thread and event loop.
+
+    All calls of a client share one cap on requests in flight, one brake when the server
+    refuses, and their connections. It survives a fork, can be copied and pickled; the
+    key is left out of a pickle and read from the environment again.
+
+    Args:
+        model: The model's name, sent as it is. There is no default.
+        api_key: The key; a pydantic `SecretStr`; or a callable that returns the key,
+            asked for each request. Without it `TOGETHER_API_KEY` is read. Hosts other
+            than Together's may go without one.
+        base_url: The server, with or without `/v1`. Without it `TOGETHER_BASE_URL`,
+            then `TOGETHER_API_BASE`, then `https://api.together.ai/v1`.
+        batch_size: Texts a request, at most. 100 is the vendor's own guidance.
+        max_batch_bytes: Bytes of texts a request, at most, as JSON.
+        timeout: Seconds a request may take, from sending it to its whole answer; or a
+            pair (seconds to connect, seconds a request). The wait for a free place does
+            not count. None waits without end.
+        deadline: Seconds a whole call may take, retries and waits included.
+        max_retries: Retries of a request after its first attempt.
+        max_concurrency: Requests in flight, of all calls of this client together.
+        dimensions: The width to ask for. An answer of another width is an error.
+        encoding_format: "auto" asks for base64, a fifth of the work, and drops it for
+            good where the server refuses it; "float" and "base64" ask for just that.
+        headers: Further headers of every request.
+        query: Further parameters of the address.
+        extra_body: Further fields of every request's body.
+        allow_insecure_http: Send the key over plain http to a public host.
+
+    Raises:
+        ConfigurationError: A setting cannot work.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: KeySource = None,
+        base_url: str | None = None,
+        batch_size: int = 100,
+        max_batch_bytes: int = 2_000_000,
+        timeout: float | tuple[float | None, float | None] | None = (10.0, 60.0),
+        deadline: float | None = None,
+        max_retries: int = 8,
+        max_concurrency: int | None = None,
+        dimensions: int | None = None,
+        encoding_format: Literal["auto", "float", "base64"] = "auto",
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        allow_insecure_http: bool = False,
+    ) -> None:
+        settings = Settings(
+            model=model,
+            key=Key(api_key),
+            base_url=canonical(base_url),
+            batch_size=batch_size,
+            max_batch_bytes=max_batch_bytes,
+            timeout=timeout,
+            deadline=deadline,
+            max_retries=max_retries,
+            max_concurrency=max_concurrency,
+            dimensions=dimensions,
+            encoding_format=encoding_format,
+            headers=dict(headers or {}),
+            query=dict(query or {}),
+            extra_body=dict(extra_body or {}),
+            allow_insecure_http=allow_insecure_http,
+        )
+        self._set_up(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """What the client was told, checked and canonical."""
+        return self._settings
+
+    @property
+    def counts(self) -> Counts:
+        """What this process has sent with this client so far."""
+        return self._here().flow.counts
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one embedding for each text, in order.
+
+        Args:
+            texts: Any number of texts; they are sent in batches, many at once, equal
+                ones only once.
+
+        Returns:
+            `len(texts)` lists of floats, all of one width.
+
+        Raises:
+            TypeError: `texts` is a bare string, or an element is no string.
+            InputError: A text is blank or holds a lone surrogate. Nothing was sent.
+            RequestError: A batch failed for good; the error names its texts.
+            DeadlineExceededError: The call's time was over before its work.
+        """
+        if not _some(texts):
+            return []
+        here = self._here()
+        driver = Threads(here.sync())
+        job = here.job(driver.wake, texts)
+        rows: list[Row] = []
+        for group in driver.run(job, iter(())):
+            rows = group
+        return rows
+
+    async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Do what `embed` does, as a coroutine on the running loop."""
+        if not _some(texts):
+            return []
+        here = self._here()
+        driver = Tasks(here.asynchronous())
+        job = here.job(driver.wake, texts)
+        rows: list[Row] = []
+        async for group in driver.run(job, _nothing()):
+            rows = group
+        return rows
+
+    def embed_batches(
+        self, batches: Iterable[Sequence[str]]
+    ) -> Iterator[list[list[float]]]:
+        """Yield the embeddings of each batch in order, with many requests in flight.
+
+        Batches are taken from the iterable as they can be put to use, so that memory
+        holds what is in flight. One over `batch_size` is sent in several requests.
+
+        Args:
+            batches: Any iterable of sequences of texts.
+
+        Raises:
+            The errors of `embed`; what was yielded before remains right.
+        """
+        here = self._here()
+        driver = Threads(here.sync())
+        yield from driver.run(here.job(driver.wake), iter(batches))
+
+    async def aembed_batches(
+        self, batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]]
+    ) -> AsyncIterator[list[list[float]]]:
+        """Do what `embed_batches` does on the running loop, from either iterable."""
+        here = self._here()
+        driver = Tasks(here.asynchronous())
+        async for rows in driver.run(here.job(driver.wake), _asynchronous(batches)):
+            yield rows
+
+    def close(self) -> None:
+        """Close the connections. The client opens new ones when it is used again."""
+        self._here().close()
+
+    async def aclose(self) -> None:
+        """Close the connections, those of the running loop before this returns."""
+        here = self._here()
+        if here.by_aiohttp:
+            await here.by_aiohttp.aclose()
+        here.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return (
+            f"EmbeddingsClient({self._settings.model!r}, {self._settings.base_url!r})"
+        )
+
+    def __getstate__(self) -> Settings:
+        return self._settings
+
+    def __setstate__(self, settings: Settings) -> None:
+        self._set_up(settings)
+
+    def __deepcopy__(self, memo: object) -> EmbeddingsClient:
+        twin = object.__new__(type(self))
+        twin._set_up(self._settings)
+        return twin
+
+    def _set_up(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process = _Process(settings)
+
+    def _here(self) -> _Process:
+        """Return what belongs to this process; a forked child starts with its own."""
+        process = self._process
+        if process.pid != os.getpid():
+            # The parent's stays referenced: its sockets are the parent's to close.
+            process = self._process = _Process(self._settings, process)
+        return process
+
+
+class _Process:
+    """All that one process may share among its threads and loops, and no other may."""
+
+    def __init__(self, settings: Settings, parent: _Process | None = None) -> None:
+        self.pid = os.getpid()
+        self.parent = parent
+        encodings = {"auto": None, "float": False, "base64": True}
+        extra = dict(settings.extra_body)
+        if settings.dimensions is not None:
+            extra["dimensions"] = settings.dimensions
+        own = "encoding_format" in extra
+        self._dialect = Dialect(False if own else encodings[settings.encoding_format])
+        self._plan = Plan(
+            model=settings.model,
+            extra=extra,
+            batch_size=settings.batch_size,
+            max_batch_bytes=settings.max_batch_bytes,
+            timeout=settings.read_seconds,
+            deadline=settings.deadline,
+            width=settings.dimensions,
+            scrub=settings.scrub,
+        )
+        self._policy = Policy(settings.max_retries, random.random)
+        limit = settings.max_concurrency or MAX_CONCURRENCY
+        self.flow = Flow(limit, self._policy, threading.Lock())
+        self._route = Route(
+            with_query(f"{settings.base_url}/embeddings", settings.query),
+            settings.request_headers,
+            settings.connect_seconds,
+        )
+        self._lock = threading.Lock()
+        self.by_requests: RequestsTransport | None = None
+        self.by_aiohttp: AiohttpTransport | None = None
+
+    def job(self, wake: Callable[[], None], texts: Sequence[str] | None = None) -> Job:
+        job = Job(self._plan, self._policy, self.flow, self._dialect, clock(), wake)
+        if texts is not None:
+            job.add(texts)
+            job.complete()
+        return job
+
+    def sync(self) -> RequestsTransport:
+        self._route.headers()  # no key where one is needed: say so before all else
+        with self._lock:
+            if self.by_requests is None:
+                from together_embed.transports.sync_requests import RequestsTransport
+
+                self.by_requests = RequestsTransport(self._route)
+            return self.by_requests
+
+    def asynchronous(self) -> AiohttpTransport:
+        self._route.headers()
+        with self._lock:
+            if self.by_aiohttp is None:
+                from together_embed.transports.async_aiohttp import AiohttpTransport
+
+                self.by_aiohttp = AiohttpTransport(self._route)
+            return self.by_aiohttp
+
+    def close(self) -> None:
+        if self.by_requests:
+            self.by_requests.close()
+        if self.by_aiohttp:
+            self.by_aiohttp.close()
+
+
+def _some(texts: Sequence[str]) -> bool:
+    """Tell whether there is anything to do; numpy arrays have no truth of their own."""
+    return isinstance(texts, str) or len(texts) > 0
+
+
+async def _nothing() -> AsyncIterator[Sequence[str]]:
+    return
+    yield []
+
+
+async def _asynchronous(
+    batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
+) -> AsyncIterator[Sequence[str]]:
+    if isinstance(batches, AsyncIterable):
+        async for batch in batches:
+            yield batch
+    else:
+        for batch in batches:
+            yield batch

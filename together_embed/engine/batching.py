@@ -1,0 +1,142 @@
+"""Texts to batches: by count and by bytes, each different text of a group once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from together_embed.engine import wire
+from together_embed.engine.wire import Row
+from together_embed.errors import Attempt, InputError
+
+
+class Group:
+    """Texts that were handed in together, and the rows that come back for them.
+
+    Attributes:
+        start: The number of the group's first text within the whole call.
+        unique: The different texts, in the order of their first appearance.
+        rows: A row for each of `unique`, None where it is not there yet.
+        missing: How many of `rows` are None.
+    """
+
+    __slots__ = ("_places", "missing", "rows", "start", "unique")
+
+    def __init__(self, texts: Sequence[str], start: int) -> None:
+        first: dict[str, int] = {}
+        places = [first.setdefault(text, len(first)) for text in texts]
+        self.start = start
+        self.unique = list(first)
+        self.rows: list[Row | None] = [None] * len(first)
+        self.missing = len(first)
+        self._places = places if len(first) < len(places) else None
+
+    @property
+    def count(self) -> int:
+        """How many texts were handed in, duplicates included."""
+        return len(self.unique if self._places is None else self._places)
+
+    def indices(self, start: int, stop: int) -> tuple[int, ...]:
+        """Return where in the call the texts `unique[start:stop]` stand."""
+        if self._places is None:
+            return tuple(range(self.start + start, self.start + stop))
+        places = enumerate(self._places, self.start)
+        return tuple(index for index, place in places if start <= place < stop)
+
+    def missing_indices(self) -> Iterator[int]:
+        """Say where in the call the texts stand that have no row yet."""
+        places = range(len(self.unique)) if self._places is None else self._places
+        for index, place in enumerate(places, self.start):
+            if self.rows[place] is None:
+                yield index
+
+    def put(self, start: int, rows: list[Row]) -> None:
+        """Keep the rows of `unique[start:start + len(rows)]`."""
+        self.rows[start : start + len(rows)] = rows
+        self.missing -= len(rows)
+
+    def expand(self) -> list[Row]:
+        """Return a row for every text; each is a list of its own."""
+        rows: list[Row] = self.rows  # type: ignore[assignment]  # none is missing
+        if self._places is None:
+            return rows
+        used: set[int] = set()
+        expanded: list[Row] = []
+        for place in self._places:
+            expanded.append(rows[place].copy() if place in used else rows[place])
+            used.add(place)
+        return expanded
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """The texts `unique[start:stop]` of a group: the unit of a request.
+
+    Attributes:
+        tries: The requests that failed for it.
+        stale: How many of them met a connection that the server had closed.
+        plain: It is to be asked for without `encoding_format`.
+    """
+
+    group: Group
+    start: int
+    stop: int
+    tries: list[Attempt] = field(default_factory=list)
+    stale: int = 0
+    plain: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        """The batch's texts, each different from the others."""
+        return self.group.unique[self.start : self.stop]
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Where in the call these texts stand."""
+        return self.group.indices(self.start, self.stop)
+
+
+def check(texts: Sequence[str], start: int = 0) -> None:
+    """Refuse what is no text, before anything is sent.
+
+    Raises:
+        TypeError: A bare string, or an element that is no string.
+        InputError: An empty or blank text.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(
+            f"texts is a bare {type(texts).__name__}; hand over a list of strings"
+        )
+    for index, text in enumerate(texts, start):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{index}] is a {type(text).__name__}, not a string")
+        if not text or text.isspace():
+            raise InputError(
+                "an empty or blank text has no embedding", indices=(index,)
+            )
+
+
+def cut(group: Group, max_texts: int, max_bytes: int) -> Iterator[Batch]:
+    """Cut a group into batches of at most so many texts and bytes of texts.
+
+    A text that alone is over `max_bytes` makes a batch of its own: whether it is too
+    long is the server's to say.
+
+    Raises:
+        InputError: A text holds a lone surrogate, which no body can carry.
+    """
+    start = used = 0
+    for place, text in enumerate(group.unique):
+        try:
+            taken = wire.size(text)
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"a lone surrogate at character {error.start} cannot be sent",
+                indices=group.indices(place, place + 1),
+            ) from None
+        if place > start and (place - start == max_texts or used + taken > max_bytes):
+            yield Batch(group, start, place)
+            start, used = place, 0
+        used += taken
+    if start < len(group.unique):
+        yield Batch(group, start, len(group.unique))

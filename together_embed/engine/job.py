@@ -1,0 +1,403 @@
+"""One call's work: what goes out next, what came back, the result or the failure.
+
+A driver carries the job out and decides nothing:
+
+    while (step := job.next_step(now)) is not None:
+        start(step.launches)            # each ends in one receive(ticket, outcome, now)
+        job.digest(now)                 # decode one answer, others being on their way
+        for ticket, outcome in landed(step.patience):
+            job.receive(ticket, outcome, now)
+        hand_on(job.take())
+    job.result()                        # raises what the job failed with
+
+All calls come from the thread or loop that drives the job, but for `receive` after
+`close`: that only gives a permit back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Any
+
+from together_embed.engine import batching, retry, wire
+from together_embed.engine.batching import Batch, Group
+from together_embed.engine.flow import Flow, Verdict
+from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
+from together_embed.engine.retry import Policy
+from together_embed.engine.wire import Row
+from together_embed.errors import (
+    Attempt,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    InvalidResponseError,
+    RateLimitError,
+    RequestError,
+    RequestTimeoutError,
+)
+
+Encoding = bool | None
+"""Whether the server takes `encoding_format: base64`; None where nobody knows yet."""
+
+
+@dataclass
+class Dialect:
+    """What a client has learned about the way its server wants to be asked."""
+
+    base64: Encoding
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all jobs of a client have in common.
+
+    Attributes:
+        model: The model's name, as it is sent.
+        extra: Further fields of the request's body.
+        batch_size: Texts a request, at most.
+        max_batch_bytes: Bytes of texts a request, at most.
+        timeout: Seconds from sending a request to its whole answer.
+        deadline: Seconds for a whole call, or None.
+        width: The width that every vector must have, or None.
+        scrub: Takes the key out of a server's words.
+    """
+
+    model: str
+    extra: Mapping[str, Any]
+    batch_size: int
+    max_batch_bytes: int
+    timeout: float | None
+    deadline: float | None
+    width: int | None
+    scrub: Callable[[str], str]
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request on its way.
+
+    Attributes:
+        body: The bytes to post.
+        batch: What they ask for.
+        sent_at: When it was launched.
+        seconds: How long it may take, to its whole answer; None means without end.
+        base64: Whether it asks for base64.
+        over: Its outcome is known, or no longer wanted.
+    """
+
+    body: bytes
+    batch: Batch
+    sent_at: float
+    seconds: float | None
+    base64: bool
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a driver has to do next.
+
+    Attributes:
+        launches: Requests to send now.
+        patience: Seconds to wait for a landing or a wake; None means without end.
+        expired: Requests whose time is over: nobody waits for them any more.
+    """
+
+    launches: list[Ticket]
+    patience: float | None
+    expired: list[Ticket]
+
+
+class Job:
+    """See the module. Groups of texts go in by `add`, come out in order by `take`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        policy: Policy,
+        flow: Flow,
+        dialect: Dialect,
+        now: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._plan = plan
+        self._policy = policy
+        self._flow = flow
+        self._dialect = dialect
+        self._line = flow.join(wake)
+        self._ends_at = None if plan.deadline is None else now + plan.deadline
+        self._groups: deque[Group] = deque()
+        self._ready: deque[Batch] = deque()
+        self._delayed: list[tuple[float, int, Batch]] = []
+        self._in_flight: dict[Ticket, None] = {}
+        self._undigested: deque[tuple[Ticket, Reply]] = deque()
+        self._added = 0
+        self._serial = 0
+        self._width = plan.width
+        self._complete = False
+        self._closed = False
+        self._failure: BaseException | None = None
+
+    # What comes in, what goes out.
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Hand in a group of texts.
+
+        Raises:
+            TypeError, InputError: One of them cannot be sent; nothing of the group is.
+        """
+        batching.check(texts, self._added)
+        group = Group(texts, self._added)
+        plan = self._plan
+        batches = list(batching.cut(group, plan.batch_size, plan.max_batch_bytes))
+        self._added += group.count
+        self._groups.append(group)
+        self._ready.extend(batches)
+
+    def complete(self) -> None:
+        """Say that no further group will be added."""
+        self._complete = True
+
+    @property
+    def hungry(self) -> bool:
+        """Whether another group could be put to use now."""
+        return (
+            not (self._complete or self._ready or self._delayed)
+            and len(self._groups) < 2 * self._flow.limit
+        )
+
+    def take(self) -> list[list[Row]]:
+        """Return the groups that are whole and whose predecessors were all taken."""
+        taken = []
+        while self._groups and not self._groups[0].missing:
+            taken.append(self._groups.popleft().expand())
+        return taken
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one request on its way is all that is left to do for now."""
+        return (
+            self._complete
+            and len(self._in_flight) == 1
+            and not (self._ready or self._delayed)
+        )
+
+    # What a driver asks.
+
+    def next_step(self, now: float, *, awaiting: bool = False) -> Step | None:
+        """Return what to do next, or None when the job is over.
+
+        Args:
+            now: Seconds on the driver's clock.
+            awaiting: The next group is on its way; its arrival ends the wait.
+        """
+        if self._ends_at is not None and now >= self._ends_at and self._unfinished:
+            self._failure = self._failure or self._deadline_error()
+        if self._failure is not None or not self._unfinished:
+            return None
+        expired = self._expire(now)
+        while self._delayed and self._delayed[0][0] <= now:
+            self._ready.append(heappop(self._delayed)[2])
+        given, wait = self._flow.take(self._line, len(self._ready), now)
+        launches = [self._launch(self._ready.popleft(), now) for _ in range(given)]
+        return Step(launches, self._patience(now, wait, awaiting), expired)
+
+    def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        """Take what became of a request. Its permit is free from here on."""
+        if ticket.over:
+            return
+        if self._closed:
+            ticket.over = True
+            self._flow.land(Verdict.ABANDONED, now)
+            return
+        self._drop(ticket)
+        if isinstance(outcome, Lost):
+            self._flow.land(Verdict.FAILED, now)
+            self._lost(ticket, outcome, now)
+        elif outcome.status == 200:
+            self._flow.land(Verdict.RIGHT, now)
+            self._undigested.append((ticket, outcome))
+        else:
+            self._refused(ticket, outcome, now)
+
+    def digest(self, now: float) -> None:
+        """Decode one answer, if there is one: the only costly thing a job does."""
+        if not self._undigested:
+            return
+        ticket, reply = self._undigested.popleft()
+        batch = ticket.batch
+        try:
+            rows = wire.read_rows(reply.body, batch.stop - batch.start, self._width)
+        except wire.InvalidReply as error:
+            self._flow.count_invalid()
+            self._again(ticket, InvalidResponseError(str(error)), 200, now)
+            return
+        self._width = self._width or len(rows[0])
+        if self._dialect.base64 is None:
+            self._dialect.base64 = ticket.base64
+        batch.group.put(batch.start, rows)
+        if not batch.group.missing:
+            group = batch.group
+            self._flow.count_texts(group.count, group.count - len(group.unique))
+
+    def close(self) -> list[Ticket]:
+        """End the job, whatever its state; return the requests still on their way."""
+        self._closed = True
+        self._flow.leave(self._line)
+        return list(self._in_flight)
+
+    def result(self) -> None:
+        """Raise what the job failed with, if it failed."""
+        if self._failure is not None:
+            raise self._failure
+
+    # What the job makes of it.
+
+    @property
+    def _unfinished(self) -> bool:
+        return not self._complete or any(group.missing for group in self._groups)
+
+    def _patience(self, now: float, wait: float | None, awaiting: bool) -> float | None:
+        """How long to wait for a landing or a wake before asking again."""
+        if self._undigested or (self.hungry and not awaiting):
+            return 0.0
+        moments = [] if wait is None or not self._ready else [now + wait]
+        if self._delayed:
+            moments.append(self._delayed[0][0])
+        if self._in_flight and self._plan.timeout is not None:
+            # Launched in order with one time for all: the first is the oldest.
+            moments.append(next(iter(self._in_flight)).sent_at + self._plan.timeout)
+        if self._ends_at is not None:
+            moments.append(self._ends_at)
+        return max(0.0, min(moments) - now) if moments else None
+
+    def _launch(self, batch: Batch, now: float) -> Ticket:
+        base64 = self._dialect.base64 is not False and not batch.plain
+        extra = {
+            **self._plan.extra,
+            **({"encoding_format": "base64"} if base64 else {}),
+        }
+        body = wire.encode(self._plan.model, batch.texts, extra)
+        ticket = Ticket(body, batch, now, self._time_for_one(now), base64)
+        self._in_flight[ticket] = None
+        return ticket
+
+    def _time_for_one(self, now: float) -> float | None:
+        if self._ends_at is None:
+            return self._plan.timeout
+        left = self._ends_at - now
+        return left if self._plan.timeout is None else min(left, self._plan.timeout)
+
+    def _drop(self, ticket: Ticket) -> None:
+        ticket.over = True
+        del self._in_flight[ticket]
+
+    def _expire(self, now: float) -> list[Ticket]:
+        """Give up the requests that had their time, whatever the transport knows."""
+        timeout = self._plan.timeout
+        if timeout is None:
+            return []
+        old = [t for t in self._in_flight if now - t.sent_at >= timeout]
+        for ticket in old:
+            self._drop(ticket)
+            self._flow.land(Verdict.FAILED, now)
+            self._lost(ticket, Lost(Cause.TIMEOUT, f"after {timeout:g} s"), now)
+        return old
+
+    def _lost(self, ticket: Ticket, lost: Lost, now: float) -> None:
+        """Go on after a request without a whole answer."""
+        if lost.cause is Cause.CRASH:
+            self._failure = self._failure or lost.error
+            return
+        reason = (
+            f"{lost.cause.value}: {lost.detail}" if lost.detail else lost.cause.value
+        )
+        if lost.cause is Cause.TIMEOUT:
+            self._again(ticket, RequestTimeoutError(reason), None, now)
+        elif lost.cause is Cause.TOO_LARGE:
+            self._fail(ticket, InvalidResponseError(reason), 200, now)
+        else:
+            stale = lost.cause is Cause.CLOSED_EARLY
+            self._again(ticket, ConnectionFailedError(reason), None, now, stale=stale)
+
+    def _refused(self, ticket: Ticket, reply: Reply, now: float) -> None:
+        """Go on after an answer other than 200."""
+        error = wire.read_error(reply, self._scrubber(ticket.batch))
+        hint = retry.hinted_delay(reply.headers) if error.transient else None
+        braked = isinstance(error, RateLimitError) or (
+            reply.status == 503 and hint is not None
+        )
+        verdict = Verdict.REFUSED if braked else Verdict.FAILED
+        self._flow.land(verdict, now, hint)
+        if reply.status in (400, 422) and ticket.base64 and not self._dialect.base64:
+            # Perhaps it is the encoding that the server minds: ask without it.
+            ticket.batch.plain = True
+            self._ready.appendleft(ticket.batch)
+        else:
+            self._again(ticket, error, reply.status, now, hint=hint, braked=braked)
+
+    def _again(
+        self,
+        ticket: Ticket,
+        error: RequestError,
+        status: int | None,
+        now: float,
+        *,
+        hint: float | None = None,
+        braked: bool = False,
+        stale: bool = False,
+    ) -> None:
+        """Queue the batch again, or fail the job."""
+        batch = ticket.batch
+        if not error.transient or len(batch.tries) >= self._policy.max_retries:
+            self._fail(ticket, error, status, now)
+            return
+        batch.tries.append(_attempt(ticket, error, status, now))
+        if stale:
+            batch.stale += 1
+        if braked or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
+            self._ready.appendleft(batch)  # the flow holds it back, or nobody needs to
+        else:
+            delay = self._policy.backoff(len(batch.tries)) if hint is None else hint
+            self._serial += 1
+            heappush(self._delayed, (now + delay, self._serial, batch))
+
+    def _fail(
+        self, ticket: Ticket, error: RequestError, status: int | None, now: float
+    ) -> None:
+        batch = ticket.batch
+        error.indices = batch.indices
+        error.attempts = (*batch.tries, _attempt(ticket, error, status, now))
+        self._failure = self._failure or error
+
+    def _deadline_error(self) -> DeadlineExceededError:
+        missing = tuple(i for group in self._groups for i in group.missing_indices())
+        waiting = [batch for _, _, batch in self._delayed] + list(self._ready)
+        tries = max((b.tries for b in waiting), key=len, default=[])
+        last = f"; the last failure was: {tries[-1].reason}" if tries else ""
+        return DeadlineExceededError(
+            f"{self._plan.deadline:g} s are over, {len(missing)} of {self._added} texts "
+            f"have no vector{last}",
+            indices=missing,
+            attempts=tuple(tries),
+        )
+
+    def _scrubber(self, batch: Batch) -> Callable[[str], str]:
+        """Also take the request's own texts out of what a server says of it."""
+
+        def scrub(words: str) -> str:
+            words = self._plan.scrub(words)
+            for index, text in enumerate(batch.texts, batch.start):
+                if len(text) > 20 and text in words:
+                    words = words.replace(text, f"<text {index}>")
+            return words
+
+        return scrub
+
+
+def _attempt(
+    ticket: Ticket, error: RequestError, status: int | None, now: float
+) -> Attempt:
+    return Attempt(status, error.message, now - ticket.sent_at)

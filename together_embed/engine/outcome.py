@@ -1,0 +1,50 @@
+"""What a transport brings back from one request, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The answer's headers; look-ups do not mind the case.
+        body: The body after content decoding, cut where it is an error's and long.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Cause(Enum):
+    """Why no whole answer came."""
+
+    CLOSED_EARLY = "the connection was closed before the answer began"
+    CONNECTION = "no connection, or it broke"
+    TIMEOUT = "no whole answer in time"
+    TOO_LARGE = "the answer is larger than any right one"
+    CRASH = "a fault in this library or below it"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A request without a whole answer.
+
+    Attributes:
+        cause: Which kind of loss it is; the retry policy asks nothing else.
+        detail: A few words from the layer below, without addresses of memory or keys.
+        error: The exception behind it where it is to be raised as it is (`CRASH`).
+    """
+
+    cause: Cause
+    detail: str = ""
+    error: BaseException | None = None
+
+
+Outcome = Reply | Lost

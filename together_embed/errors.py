@@ -1,0 +1,355 @@
+"""What can go wrong: first by whose fault it is, then by what to do about it.
+
+    EmbeddingsError
+    ├── ConfigurationError (ValueError)    the settings cannot work; nothing was sent
+    ├── InputError (ValueError)            a text cannot be sent; nothing was sent
+    ├── DeadlineExceededError (TimeoutError)   the call's own time is over
+    └── RequestError                       a request failed; attempts tell its history
+        ├── ConnectionFailedError (ConnectionError)    no connection, or it broke
+        ├── RequestTimeoutError (TimeoutError)         no whole answer in time
+        ├── InvalidResponseError                       a 200 that is not right
+        └── StatusError                                any other status
+            ├── RedirectError               3xx: none is followed
+            ├── BadRequestError             400
+            ├── AuthenticationError         401
+            ├── PaymentRequiredError        402
+            ├── ForbiddenError              403
+            ├── NotFoundError               404
+            ├── ModelNotAvailableError      400, 404 with code model_not_available
+            ├── PayloadTooLargeError        413
+            ├── UnprocessableError          422
+            ├── RateLimitError              429
+            └── ServerError                 5xx
+                ├── InternalServerError     500
+                ├── OverloadedError         503
+                │   └── NoReplicaError      503 routing_error: no replica is up
+                └── GatewayTimeoutError     504, and 408
+
+`transient` on a class says whether the same request may succeed later: the retry
+policy asks nothing else. All of these pickle, none holds a key or a whole text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+__all__ = [
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "DeadlineExceededError",
+    "EmbeddingsError",
+    "ForbiddenError",
+    "GatewayTimeoutError",
+    "InputError",
+    "InternalServerError",
+    "InvalidResponseError",
+    "ModelNotAvailableError",
+    "NoReplicaError",
+    "NotFoundError",
+    "OverloadedError",
+    "PayloadTooLargeError",
+    "PaymentRequiredError",
+    "RateLimitError",
+    "RedirectError",
+    "RequestError",
+    "RequestTimeoutError",
+    "ServerError",
+    "StatusError",
+    "UnprocessableError",
+]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request that did not bring its vectors.
+
+    Attributes:
+        status: The status of the answer, None where none came.
+        reason: What was wrong with it, in a few words.
+        seconds: From sending the request to knowing that it failed.
+    """
+
+    status: int | None
+    reason: str
+    seconds: float
+
+
+class EmbeddingsError(Exception):
+    """Anything that this library raises on purpose.
+
+    Attributes:
+        message: What happened, without the advice that `str()` adds.
+        indices: Which of the call's texts are concerned, counted from 0.
+        attempts: Each request made for them, the oldest first.
+    """
+
+    advice: ClassVar[str] = ""
+    transient: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        indices: tuple[int, ...] = (),
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.indices = indices
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        parts = [self._headline()]
+        if self.indices:
+            parts.append(f"{_spell(self.indices)}")
+        if len(self.attempts) > 1:
+            spent = sum(attempt.seconds for attempt in self.attempts)
+            parts.append(f"{len(self.attempts)} attempts, {spent:.1f} s in requests")
+        text = parts[0] if len(parts) == 1 else f"{parts[0]} ({'; '.join(parts[1:])})"
+        return f"{text}. {self.advice}" if self.advice else text
+
+    def _headline(self) -> str:
+        return self.message.rstrip(".")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[EmbeddingsError], args: tuple[Any, ...], state: dict[str, Any]
+) -> EmbeddingsError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _spell(indices: tuple[int, ...]) -> str:
+    """Name the inputs in a few characters, however many they are."""
+    if len(indices) == 1:
+        return f"input {indices[0]}"
+    first, last = indices[0], indices[-1]
+    if last - first + 1 == len(indices):
+        return f"inputs {first} to {last}"
+    shown = ", ".join(map(str, indices[:5]))
+    return f"inputs {shown}{', …' if len(indices) > 5 else ''}, {len(indices)} in all"
+
+
+class ConfigurationError(EmbeddingsError, ValueError):
+    """The settings cannot work. Nothing was sent."""
+
+
+class InputError(EmbeddingsError, ValueError):
+    """A text cannot be sent as it is. Nothing was sent."""
+
+
+class DeadlineExceededError(EmbeddingsError, TimeoutError):
+    """The time that the caller gave to the whole call is over."""
+
+    advice = "Give the call a longer deadline, or fewer texts."
+
+
+class RequestError(EmbeddingsError):
+    """A request failed for good; `attempts` tells how often it was tried."""
+
+
+class ConnectionFailedError(RequestError, ConnectionError):
+    """No connection could be made, or it broke before the answer was whole."""
+
+    transient = True
+    advice = "Check base_url, the network and the proxy settings."
+
+
+class RequestTimeoutError(RequestError, TimeoutError):
+    """No whole answer came within the time that one request has."""
+
+    transient = True
+    advice = "Raise timeout, or send fewer texts a request (batch_size)."
+
+
+class InvalidResponseError(RequestError):
+    """The server said 200 and sent something that is no answer to the request."""
+
+    transient = True
+    advice = "No vector of it was used. Check that base_url is an embeddings API."
+
+
+class StatusError(RequestError):
+    """The server answered with a status other than 200.
+
+    Attributes:
+        status: The HTTP status.
+        type: The error's `type` as the server gave it, or None.
+        param: The request field that the server names, or None.
+        code: The error's `code` as text, or None.
+        request_id: The server's name for this request, for its support, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        indices: tuple[int, ...] = (),
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        super().__init__(message, indices=indices, attempts=attempts)
+        self.status = status
+        self.type = type
+        self.param = param
+        self.code = code
+        self.request_id = request_id
+
+    def _headline(self) -> str:
+        label = self.code or self.type
+        tag = f"{self.status} {label}" if label else f"{self.status}"
+        where = f" [request {self.request_id}]" if self.request_id else ""
+        return f"{tag}: {self.message.rstrip('.')}{where}"
+
+
+class RedirectError(StatusError):
+    """The server points elsewhere. Texts and key go to the configured URL only."""
+
+    advice = "Set base_url to the address that answers itself."
+
+
+class BadRequestError(StatusError):
+    """400: the server does not accept the request as it is."""
+
+    advice = "Check extra_body, dimensions and the texts named here."
+
+
+class AuthenticationError(StatusError):
+    """401: the server does not accept the key."""
+
+    advice = "Check TOGETHER_API_KEY or api_key; the key is not shown here."
+
+
+class PaymentRequiredError(StatusError):
+    """402: the account cannot pay for the request."""
+
+    advice = "Check the account's credit and billing."
+
+
+class ForbiddenError(StatusError):
+    """403: refused; Together documents it for texts over the model's context."""
+
+    advice = "Shorten the texts named here, or check what the key may do."
+
+
+class NotFoundError(StatusError):
+    """404: there is no such route or model at this address."""
+
+    advice = "Check base_url and the model's name."
+
+
+class ModelNotAvailableError(StatusError):
+    """The model exists by name, but this server does not serve it to this account."""
+
+    advice = (
+        "Choose a model that your account lists, or start a dedicated deployment and "
+        "use its endpoint name as model with base_url "
+        "https://api-inference.together.ai/v1"
+    )
+
+
+class PayloadTooLargeError(StatusError):
+    """413: the request's body is too large for the server."""
+
+    advice = "Lower batch_size or max_batch_bytes, or shorten the texts."
+
+
+class UnprocessableError(StatusError):
+    """422: the server understood the request and cannot process it."""
+
+    advice = (
+        "Check the texts named here against the server's limits, or lower batch_size."
+    )
+
+
+class RateLimitError(StatusError):
+    """429: more requests or tokens than the server grants, after all retries."""
+
+    transient = True
+    advice = "Set max_concurrency lower, allow more retries, or ask for a higher limit."
+
+
+class ServerError(StatusError):
+    """5xx, or a fault of the gateway in front in other clothes."""
+
+    transient = True
+    advice = "The fault is the server's: try again later; quote the request id if any."
+
+
+class InternalServerError(ServerError):
+    """500."""
+
+
+class OverloadedError(ServerError):
+    """503: the server has more to do than it can."""
+
+
+class NoReplicaError(OverloadedError):
+    """503 `routing_error`: the dedicated deployment has no replica that is ready."""
+
+    advice = (
+        "A replica can take 20 minutes to start: check that the deployment is running, "
+        "and give the call more retries or a longer deadline."
+    )
+
+
+class GatewayTimeoutError(ServerError):
+    """504 or 408: what stands behind the gateway did not answer in time."""
+
+
+STATUSES: dict[int, type[StatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    408: GatewayTimeoutError,
+    413: PayloadTooLargeError,
+    422: UnprocessableError,
+    429: RateLimitError,
+    500: InternalServerError,
+    503: OverloadedError,
+    504: GatewayTimeoutError,
+}
+"""The one table from status to error; `class_of` adds the ranges and the disguises."""
+
+
+def class_of(
+    status: int,
+    *,
+    type: str | None,
+    code: str | None,
+    message: str,
+) -> type[StatusError]:
+    """Choose the error class for an answer that is not a 200.
+
+    Args:
+        status: The HTTP status.
+        type: The error's `type`, if it has one.
+        code: The error's `code`, if it has one.
+        message: The error's message; one passing fault shows only there.
+    """
+    if status in (400, 404) and code == "model_not_available":
+        return ModelNotAvailableError
+    if status == 503 and "routing_error" in (type, code):
+        return NoReplicaError
+    if status == 400 and "connection attempts failed" in message.lower():
+        return ServerError
+    if status in STATUSES:
+        return STATUSES[status]
+    if 300 <= status < 400:
+        return RedirectError
+    return ServerError if status >= 500 else StatusError

@@ -1,0 +1,68 @@
+"""What both transports have to agree on: where to, through which proxy, whom to trust.
+
+`requests` and `aiohttp` read the environment each in its own way, or not at all. Here
+it is read once, by the rules of `requests`, for both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+MAX_REPLY = 256 * 1024 * 1024
+"""Bytes of an answer that are read: 2,048 rows of width 4,096 as JSON take 190 MB."""
+MAX_ERROR = 64 * 1024
+"""Bytes of an error's body that are read: some servers repeat the whole input."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How to reach the server.
+
+    Attributes:
+        url: The full address to post to, its query included.
+        headers: Gives the headers of a request, the key's among them: asked for each
+            request, so that a rotated key is used at once.
+        connect_seconds: How long making a connection may take; None: without end.
+    """
+
+    url: str
+    headers: Callable[[], Mapping[str, str]]
+    connect_seconds: float | None
+
+    def proxy(self) -> str | None:
+        """Return the proxy that the environment names for this address, or None."""
+        if os.name == "posix" and not any(
+            name.lower().endswith("_proxy") for name in os.environ
+        ):
+            return None  # the usual case, without the price of importing requests
+        from requests.utils import get_environ_proxies, select_proxy
+
+        proxies = get_environ_proxies(self.url, no_proxy=None)
+        proxy: str | None = select_proxy(self.url, proxies)
+        return proxy
+
+    def trusted(self) -> str:
+        """Return the file or folder of certificates to trust.
+
+        The variables are asked in the order in which the more special comes first;
+        without them it is the bundle that `requests` brings.
+        """
+        for name in (
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ):
+            if path := os.environ.get(name):
+                return path
+        import certifi
+
+        return certifi.where()
+
+
+def with_query(url: str, query: Mapping[str, str]) -> str:
+    """Return `url` with the query appended."""
+    return f"{url}?{urlencode(query)}" if query else url

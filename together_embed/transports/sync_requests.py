@@ -1,0 +1,122 @@
+"""One request by `requests`, from any thread.
+
+The adapter is used without a session: a session would follow redirects, keep cookies,
+put credentials from `~/.netrc` in the key's place, and work out the proxies anew for
+each request.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import exceptions as urllib3_errors
+
+from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
+from together_embed.transports.route import MAX_ERROR, MAX_REPLY, Route
+
+POOL = 1024
+"""Idle connections that are kept: more than may ever be in flight, so that none is
+thrown away with a warning."""
+PIECE = 1024 * 1024
+"""Bytes that are read between two looks at the clock and the bound."""
+
+
+class RequestsTransport:
+    """Connections of one process to one server, shared by its threads."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        proxy = route.proxy()
+        self._options: dict[str, Any] = {
+            "verify": route.trusted() if route.url.startswith("https:") else True,
+            "proxies": {route.url.partition(":")[0]: proxy} if proxy else {},
+            "stream": True,
+        }
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL)
+        self._blank = requests.Request("POST", route.url).prepare()
+
+    def send(self, body: bytes, seconds: float | None) -> Outcome:
+        """Post `body` and bring back what became of it, within `seconds`."""
+        ends_at = None if seconds is None else time.monotonic() + seconds
+        try:
+            response = self._post(body, seconds)
+        except Exception as error:
+            return lost(error, began=False)
+        try:
+            with response:
+                return _read(response, ends_at)
+        except Exception as error:
+            return lost(error, began=True)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._adapter.close()
+
+    def _post(self, body: bytes, seconds: float | None) -> requests.Response:
+        request = self._blank.copy()
+        request.headers.update(self._route.headers())
+        request.headers["Content-Length"] = str(len(body))
+        request.body = body
+        connect = self._route.connect_seconds
+        if seconds is not None:
+            connect = seconds if connect is None else min(connect, seconds)
+        return self._adapter.send(request, timeout=(connect, seconds), **self._options)
+
+
+def _read(response: requests.Response, ends_at: float | None) -> Outcome:
+    """Read the body up to a bound, and no longer than to `ends_at`."""
+    ok = response.status_code == 200
+    bound = MAX_REPLY if ok else MAX_ERROR
+    if ok and int(response.headers.get("content-length") or 0) > bound:
+        return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
+    pieces: list[bytes] = []
+    size = 0
+    while piece := response.raw.read(PIECE, decode_content=True):
+        pieces.append(piece)
+        size += len(piece)
+        if size > bound:
+            break
+        if ends_at is not None and time.monotonic() > ends_at:
+            return Lost(Cause.TIMEOUT, "the answer was still coming")
+    if ok and size > bound:
+        return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return Reply(response.status_code, response.headers, body[:bound])
+
+
+def lost(error: Exception, *, began: bool) -> Lost:
+    """Say what an exception of the layers below means; the one table of this module.
+
+    Args:
+        error: What was raised.
+        began: Whether the answer's head had come.
+    """
+    reason = _root(error)
+    detail = type(reason).__name__
+    if isinstance(
+        reason, (requests.Timeout, urllib3_errors.TimeoutError, TimeoutError)
+    ):
+        return Lost(Cause.TIMEOUT, detail)
+    # http.client's RemoteDisconnected is a ConnectionResetError too.
+    closed = isinstance(reason, (ConnectionResetError, BrokenPipeError))
+    if closed and not began:
+        return Lost(Cause.CLOSED_EARLY, detail)
+    if isinstance(
+        error, (requests.RequestException, urllib3_errors.HTTPError, OSError)
+    ):
+        return Lost(Cause.CONNECTION, detail)
+    return Lost(Cause.CRASH, detail, error)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what an exception of requests or urllib3 was made from."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = getattr(error, "reason", None) or (error.args[-1:] or [None])[0]
+        if isinstance(inner, BaseException):
+            error = inner
+    return error
