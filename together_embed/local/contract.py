@@ -2,7 +2,9 @@
 
 `read` gives an `Ask`, or raises `Refused` with a status and the fields of the
 contract's error. An empty string and an empty array keep the contract, so they are
-answered: with a vector, and with no row.
+answered: with a vector, and with no row. The published document also allows fields
+that it does not name, and no body at all; the live service refuses both, and so does
+`read` unless the terms say `as_published`.
 """
 
 from collections.abc import Collection
@@ -27,6 +29,7 @@ class Terms:
     max_bytes: int | None = None
     max_texts: int | None = None
     max_chars: int | None = None
+    as_published: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,11 @@ def read(body: bytes, terms: Terms) -> Ask:
         Refused: 400 for what is not in the contract, 404 for a model that is not
             there, 422 for too many texts or too long a one.
     """
+    if terms.as_published and not body:
+        return Ask("", [], False, terms.dimension, ())
     fields = _object(body)
-    _no_strangers(fields, terms)
+    if not terms.as_published:
+        _no_strangers(fields, terms)
     model = fields.get("model")
     if not isinstance(model, str):
         raise Refused(400, "model: a string is required", param="model")

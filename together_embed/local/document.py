@@ -17,6 +17,9 @@ def document(terms: Terms) -> dict[str, Any]:
     contract: dict[str, Any] = json.loads(source.read_text("utf-8"))
     schemas = contract["components"]["schemas"]
     fields = schemas["EmbeddingsRequest"]["properties"]
+    if terms.as_published:
+        del schemas["EmbeddingsRequest"]["additionalProperties"]
+        contract["paths"]["/embeddings"]["post"]["requestBody"]["required"] = False
     if terms.models is not None:
         fields["model"]["examples"] = sorted(terms.models)
     if terms.base64 == "honour":

@@ -7,7 +7,6 @@ from any thread while the server runs.
 
 import asyncio
 from array import array
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -20,14 +19,14 @@ from together_embed.local.faults import EVERY_WAY, Fault, Kind, Shape
 from together_embed.local.limits import Limits
 from together_embed.local.schedule import Schedule, Step
 from together_embed.local.service import Embedder, Service
-from together_embed.local.tally import Entry, Tally
+from together_embed.local.tally import Counts, Tally
 from together_embed.local.thread import ServerThread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class LocalEndpoint:
+class LocalEndpoint(Counts):
     """An embeddings endpoint on this machine, for tests and prototypes.
 
     It hashes words and is no language model: texts that share words are near each
@@ -44,6 +43,9 @@ class LocalEndpoint:
         base64: What becomes of `encoding_format`: honoured, ignored, or refused with
             400 as an unknown field is.
         dimensions: What becomes of `dimensions`, likewise.
+        as_published: Whether to keep to the published contract where the live service
+            is stricter: fields it does not know are left unused instead of refused,
+            and a request without a body is answered with no rows.
         usage: Whether answers carry `usage`, counted in words.
         answer_model: A name to answer with instead of the one that was asked for.
         max_bytes: Size of a body above which it is refused with 413.
@@ -75,6 +77,7 @@ class LocalEndpoint:
         embedder: Embedder | Literal["hash"] = "hash",
         base64: Support = "honour",
         dimensions: Support = "refuse",
+        as_published: bool = False,
         usage: bool = False,
         answer_model: str | None = None,
         max_bytes: int | None = None,
@@ -95,7 +98,14 @@ class LocalEndpoint:
             raise ValueError(f"a vector has at least 1 number, not {dimension}")
         self._dimension = dimension
         terms = Terms(
-            dimension, models, base64, dimensions, max_bytes, max_texts, max_chars
+            dimension,
+            models=models,
+            base64=base64,
+            dimensions=dimensions,
+            max_bytes=max_bytes,
+            max_texts=max_texts,
+            max_chars=max_chars,
+            as_published=as_published,
         )
         self.limits = limits or Limits()
         self._embedder: Embedder = hashing.embed if embedder == "hash" else embedder
@@ -219,40 +229,3 @@ class LocalEndpoint:
     def slow(self, delay: float, per_text: float = 0.0) -> None:
         """Change how many seconds each answer takes from now on."""
         self._service.delay, self._service.delay_per_text = delay, per_text
-
-    # Counting
-
-    @property
-    def requests(self) -> int:
-        """Number of POSTs that arrived, on any path."""
-        return self._tally.requests
-
-    @property
-    def texts(self) -> int:
-        """Number of texts in answers that keep the contract."""
-        return self._tally.texts
-
-    @property
-    def connections(self) -> int:
-        """Number of connections that were accepted."""
-        return self._tally.connections
-
-    @property
-    def in_flight_max(self) -> int:
-        """Most requests that were in flight at one time."""
-        return self._tally.in_flight_max
-
-    @property
-    def failed(self) -> int:
-        """Number of POSTs that got no answer that keeps the contract."""
-        return self._tally.failed
-
-    @property
-    def log(self) -> list[Entry]:
-        """The latest POSTs, oldest first."""
-        return self._tally.entries()
-
-    @property
-    def seen(self) -> Counter[str]:
-        """How often each text was answered; needs `remember_texts=True`."""
-        return self._tally.counted()

@@ -100,15 +100,16 @@ class Service:
             raise Refused(401, message, code="invalid_api_key", headers=headers)
 
     async def _body(self, request: web.Request) -> bytes:
-        if request.content_type != "application/json":
-            raise Refused(400, "The content type has to be application/json")
         try:
-            return await request.read()
+            body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             message = f"The body is larger than {self.terms.max_bytes} bytes"
             raise Refused(413, message, code="request_too_large") from None
         except web.RequestPayloadError:
             raise Refused(400, "The body cannot be read to its end") from None
+        if body and request.content_type != "application/json":
+            raise Refused(400, "The content type has to be application/json")
+        return body
 
     async def _serve(
         self, request: web.Request, ask: Ask, request_id: str

@@ -94,6 +94,47 @@ class Tally:
             return self.seen.copy()
 
 
+class Counts:
+    """What an endpoint shows of its tally; can be read from any thread."""
+
+    _tally: Tally
+
+    @property
+    def requests(self) -> int:
+        """Number of POSTs that arrived, on any path."""
+        return self._tally.requests
+
+    @property
+    def texts(self) -> int:
+        """Number of texts in answers that keep the contract."""
+        return self._tally.texts
+
+    @property
+    def connections(self) -> int:
+        """Number of connections that were accepted."""
+        return self._tally.connections
+
+    @property
+    def in_flight_max(self) -> int:
+        """Most requests that were in flight at one time."""
+        return self._tally.in_flight_max
+
+    @property
+    def failed(self) -> int:
+        """Number of POSTs that got no answer that keeps the contract."""
+        return self._tally.failed
+
+    @property
+    def log(self) -> list[Entry]:
+        """The latest POSTs, oldest first."""
+        return self._tally.entries()
+
+    @property
+    def seen(self) -> Counter[str]:
+        """How often each text was answered; needs `remember_texts=True`."""
+        return self._tally.counted()
+
+
 def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
     """Drop the headers that hold a key, and any other that repeats it."""
     low = {name.lower(): value for name, value in headers.items()}
