@@ -50,8 +50,9 @@ def make_table(width: int) -> NDArray[np.float32]:
 
     bits = np.random.PCG64(SEED).random_raw(ROWS * width)
     # 24 bits fill the mantissa of a float32; a power of two keeps them exact.
-    table = (bits >> np.uint64(40)).astype(np.float32) / np.float32(2**28)
-    return (table - np.float32(2**-5)).reshape(ROWS, width)
+    steps: NDArray[np.float32] = (bits >> np.uint64(40)).astype(np.float32)
+    table: NDArray[np.float32] = steps / np.float32(2**28) - np.float32(2**-5)
+    return table.reshape(ROWS, width)
 
 
 def count_right(texts: Sequence[str], vectors: Any, width: int) -> int:

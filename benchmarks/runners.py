@@ -34,6 +34,7 @@ class Result:
     """One run: seconds of wall and CPU, and what server and check counted."""
 
     client: str
+    package: str
     version: str
     texts: int
     wall: float
@@ -132,7 +133,7 @@ def version_of(package: str) -> str:
 
 def run(client: Client, job: Job, texts: list[str], width: int) -> Result:
     """Run `client` once and check what it returned."""
-    warm = make_texts(2 if client.pace == "single" else job.batch, WARM_UP)
+    warm = make_texts(2 if client.share > 8 else job.batch, WARM_UP)
     clock = Clock(job.url)
     if client.colour == "async":
         vectors = asyncio.run(run_async(client, job, warm, texts, clock))
@@ -141,6 +142,7 @@ def run(client: Client, job: Job, texts: list[str], width: int) -> Result:
         asyncio.run(close(job))
     return Result(
         client=client.key,
+        package=client.package,
         version=version_of(client.package),
         texts=len(texts),
         wall=clock.wall,

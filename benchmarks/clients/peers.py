@@ -32,7 +32,9 @@ def _spread(job: Job, send: Callable[[list[str]], Awaitable[list[Any]]]) -> Embe
     return embed
 
 
-@client("OpenAI SDK", "async", home="peers", package="openai")
+@client(
+    "OpenAI SDK", "async", home="peers", package="openai", share=8, asks_base64=True
+)
 def openai_sdk(job: Job) -> Embed:
     from openai import AsyncOpenAI
 
@@ -46,7 +48,7 @@ def openai_sdk(job: Job) -> Embed:
     return _spread(job, send)
 
 
-@client("Together SDK", "async", home="peers", package="together", pace="sequential")
+@client("Together SDK", "async", home="peers", package="together", share=8)
 def together_sdk(job: Job) -> Embed:
     from together import AsyncTogether
 
@@ -117,7 +119,8 @@ def _langchain_together(job: Job) -> Any:
     "sync",
     home="peers",
     package="langchain-together",
-    pace="single",
+    asks_base64=True,
+    share=64,
 )
 def langchain_together_sync(job: Job) -> Embed:
     return cast("Embed", _langchain_together(job).embed_documents)
@@ -128,7 +131,8 @@ def langchain_together_sync(job: Job) -> Embed:
     "async",
     home="peers",
     package="langchain-together",
-    pace="single",
+    asks_base64=True,
+    share=64,
 )
 def langchain_together_async(job: Job) -> Embed:
     return cast("Embed", _langchain_together(job).aembed_documents)
@@ -151,7 +155,8 @@ def _langchain_openai(job: Job) -> Any:
     "sync",
     home="peers",
     package="langchain-openai",
-    pace="sequential",
+    asks_base64=True,
+    share=8,
 )
 def langchain_openai_sync(job: Job) -> Embed:
     return cast("Embed", _langchain_openai(job).embed_documents)
@@ -162,7 +167,8 @@ def langchain_openai_sync(job: Job) -> Embed:
     "async",
     home="peers",
     package="langchain-openai",
-    pace="sequential",
+    asks_base64=True,
+    share=8,
 )
 def langchain_openai_async(job: Job) -> Embed:
     return cast("Embed", _langchain_openai(job).aembed_documents)
@@ -181,7 +187,7 @@ def _llama_index_together(job: Job) -> Any:
     "sync",
     home="peers",
     package="llama-index-embeddings-together",
-    pace="single",
+    share=64,
 )
 def llama_index_together_sync(job: Job) -> Embed:
     return cast("Embed", _llama_index_together(job).get_text_embedding_batch)
@@ -192,7 +198,7 @@ def llama_index_together_sync(job: Job) -> Embed:
     "async",
     home="peers",
     package="llama-index-embeddings-together",
-    pace="single",
+    share=64,
 )
 def llama_index_together_async(job: Job) -> Embed:
     return cast("Embed", _llama_index_together(job).aget_text_embedding_batch)
@@ -215,7 +221,8 @@ def _llama_index_openai(job: Job) -> Any:
     "sync",
     home="peers",
     package="llama-index-embeddings-openai",
-    pace="sequential",
+    asks_base64=True,
+    share=8,
 )
 def llama_index_openai_sync(job: Job) -> Embed:
     return cast("Embed", _llama_index_openai(job).get_text_embedding_batch)
@@ -225,7 +232,9 @@ def llama_index_openai_sync(job: Job) -> Embed:
     "llama-index-openai",
     "async",
     home="peers",
+    share=8,
     package="llama-index-embeddings-openai",
+    asks_base64=True,
 )
 def llama_index_openai_async(job: Job) -> Embed:
     return cast("Embed", _llama_index_openai(job).aget_text_embedding_batch)

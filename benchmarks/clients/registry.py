@@ -16,7 +16,6 @@ Embed = Callable[[list[str]], Any]
 Make = Callable[["Job"], Embed]
 Colour = Literal["sync", "async"]
 Home = Literal["ours", "peers"]
-Pace = Literal["concurrent", "sequential", "single"]
 
 MODEL = "bench/canned"
 KEY = "not-a-key"
@@ -50,7 +49,8 @@ class Client:
     make: Make
     home: Home  # whose environment it runs in
     package: str  # whose version is reported
-    pace: Pace  # how much it is given: the slow get fewer texts
+    share: int  # it is given one text in so many: the slow get fewer
+    asks_base64: bool  # of its own accord
 
     @property
     def key(self) -> str:
@@ -62,12 +62,18 @@ CLIENTS: dict[str, Client] = {}
 
 
 def client(
-    name: str, colour: Colour, *, home: Home, package: str, pace: Pace = "concurrent"
+    name: str,
+    colour: Colour,
+    *,
+    home: Home,
+    package: str,
+    share: int = 1,
+    asks_base64: bool = False,
 ) -> Callable[[Make], Make]:
     """Put the decorated function on the list."""
 
     def register(make: Make) -> Make:
-        made = Client(name, colour, make, home, package, pace)
+        made = Client(name, colour, make, home, package, share, asks_base64)
         CLIENTS[made.key] = made
         return make
 
