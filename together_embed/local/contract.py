@@ -51,7 +51,7 @@ class Refused(Exception):  # noqa: N818 -- an answer, not a mishap
         status: int,
         message: str,
         *,
-        type: str = "invalid_request_error",  # noqa: A002 -- the contract's name
+        type: str = "invalid_request_error",
         param: str | None = None,
         code: str | None = None,
         headers: dict[str, str] | None = None,

@@ -77,7 +77,7 @@ def _weighted(word: str) -> Iterator[tuple[str, int]]:
     if word in _COMMON:
         yield f"word {word}", 1
         return
-    yield f"word {word}", 2 + 2 * min(len(word), _LONGEST_THAT_COUNTS)
+    yield f"word {word}", 2 + min(len(word), _LONGEST_THAT_COUNTS)
     marked = f"<{word}>"
     for size in _PIECE_LENGTHS:
         for start in range(len(marked) - size + 1):

@@ -35,7 +35,7 @@ class Schedule:
             self._asked = 0
             self._turn = 0
             self._faults: Sequence[Fault] = EVERY_WAY
-            self._dice = random.Random(0)  # noqa: S311 -- chance, not secrecy
+            self._dice = random.Random(0)
 
     def fail(self, fault: Fault, times: int | None) -> None:
         """Let the next `times` requests meet `fault`; None: all, until healed."""
@@ -67,7 +67,7 @@ class Schedule:
         chosen = _faults(faults)
         with self._lock:
             self._rate, self._faults = rate, chosen
-            self._dice = random.Random(seed)  # noqa: S311 -- chance, not secrecy
+            self._dice = random.Random(seed)
 
     def draw(self) -> Fault | None:
         """Take what the next request meets."""
