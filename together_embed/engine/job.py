@@ -319,8 +319,13 @@ class Job:
         elif lost.cause is Cause.TOO_LARGE:
             self._fail(ticket, InvalidResponseError(reason), 200, now)
         else:
+            error = ConnectionFailedError(reason)
+            unreachable = lost.cause is Cause.UNREACHABLE
+            if unreachable and len(ticket.batch.tries) >= retry.UNREACHABLE_RETRIES:
+                self._fail(ticket, error, None, now)
+                return
             stale = lost.cause is Cause.CLOSED_EARLY
-            self._again(ticket, ConnectionFailedError(reason), None, now, stale=stale)
+            self._again(ticket, error, None, now, stale=stale)
 
     def _refused(self, ticket: Ticket, reply: Reply, now: float) -> None:
         """Go on after an answer other than 200."""

@@ -26,7 +26,8 @@ class Cause(Enum):
     """Why no whole answer came."""
 
     CLOSED_EARLY = "the connection was closed before the answer began"
-    CONNECTION = "no connection, or it broke"
+    UNREACHABLE = "no connection could be made"
+    CONNECTION = "the connection broke"
     TIMEOUT = "no whole answer in time"
     TOO_LARGE = "the answer is larger than any right one"
     CRASH = "a fault in this library or below it"

@@ -14,13 +14,17 @@ from datetime import datetime, timezone
 
 BASE_DELAY = 0.5
 """Seconds: the bound of the first wait; each further one doubles it."""
-MAX_DELAY = 30.0
-"""Seconds: no wait of our own choosing is longer."""
+MAX_DELAY = 8.0
+"""Seconds: no wait of our own choosing is longer. Eight retries then take 20 s in the
+mean, 40 s at most: long enough for a restart, short enough for somebody who waits."""
 MAX_HINT = 60.0
 """Seconds: a server's hint is followed this far. Servers were seen to name a constant
 60 where 2 were left, and 20 for ever."""
 ABSURD_HINT = 86_400.0
 """Seconds: a hint beyond a day is no hint."""
+UNREACHABLE_RETRIES = 3
+"""How often to knock again where no connection could be made: that is rather a wrong
+address than a passing fault, and whoever mistyped it should not wait for long."""
 EARLY_CLOSES_FREE = 2
 """How often a batch may meet a connection that the server had closed, and go again at
 once: a stale connection says nothing about the server's health."""
