@@ -144,6 +144,8 @@ def lost(error: Exception, *, began: bool) -> Lost:
     closed = isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionResetError))
     if closed and not began:
         return Lost(Cause.CLOSED_EARLY, detail)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Lost(Cause.UNREACHABLE, detail)
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return Lost(Cause.CONNECTION, detail)
     return Lost(Cause.CRASH, detail, error)
