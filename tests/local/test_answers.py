@@ -1,6 +1,7 @@
 """What the local endpoint answers to right and to wrong requests."""
 
 import base64
+import socket
 import struct
 from typing import Any
 
@@ -92,7 +93,8 @@ def test_optional_fields_are_honoured_ignored_or_refused_as_told(ask: Ask) -> No
     with LocalEndpoint(dimensions="honour") as endpoint:
         vector = ask(endpoint, "t", dimensions=8).json()["data"][0]["embedding"]
         assert vector == endpoint.embed("t", 8)
-        for wrong in (0, 257, True, 8.0, "8", None):
+        assert ask(endpoint, "t", dimensions=8.0).status_code == 200
+        for wrong in (0, 257, True, 8.5, 1e300, "8", None):
             assert_error(ask(endpoint, "t", dimensions=wrong), 400, None)
     with LocalEndpoint(base64="ignore", dimensions="ignore") as endpoint:
         vector = ask(endpoint, "t", **fields).json()["data"][0]["embedding"]
@@ -169,3 +171,30 @@ def test_the_published_contract_can_be_kept_to_the_letter(ask: Ask) -> None:
         headers = {"Authorization": "Bearer k"}
         answer = requests.post(f"{endpoint.base_url}/embeddings", headers=headers)
         assert answer.json() == {"object": "list", "model": "", "data": []}
+
+
+def test_an_embedder_that_fails_is_a_500_and_is_logged(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    with LocalEndpoint(embedder=lambda text, width: [1.0 / len(text)]) as endpoint:
+        answer = ask(endpoint, "")
+        assert (answer.status_code, endpoint.failed) == (500, 1)
+        assert ask(endpoint, "a").status_code == 200
+    assert "ZeroDivisionError" in answer.json()["error"]["message"]
+    assert "ZeroDivisionError" in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_a_broken_request_is_not_quoted_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        LocalEndpoint() as endpoint,
+        socket.create_connection(
+            ("127.0.0.1", endpoint.port), timeout=10
+        ) as connection,
+    ):
+        line = f"Authorization: Bearer {KEY}\0\r\n"
+        connection.sendall(f"POST / HTTP/1.1\r\n{line}\r\n".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.0 400")
+    assert KEY not in caplog.text

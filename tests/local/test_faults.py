@@ -282,7 +282,7 @@ def test_headers_and_lengths_can_be_wrong(endpoint: LocalEndpoint) -> None:
 
 def test_what_cannot_happen_is_refused_when_it_is_set(endpoint: LocalEndpoint) -> None:
     for wrong in ("shorter", 200, 99, 600):
-        with pytest.raises(ValueError, match="fault|status"):
+        with pytest.raises(ValueError, match=r"fault|status"):
             endpoint.fail(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="redirect"):
         Fault.redirect(200)

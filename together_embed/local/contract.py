@@ -136,8 +136,9 @@ def _dimension(fields: dict[str, Any], terms: Terms) -> int:
     if terms.dimensions != "honour" or "dimensions" not in fields:
         return terms.dimension
     wanted = fields["dimensions"]
-    whole = isinstance(wanted, int) and not isinstance(wanted, bool)
-    if not whole or not 1 <= wanted <= terms.dimension:
+    # A number in JSON is an integer by its value: 8.0 is one.
+    number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+    if not number or wanted % 1 or not 1 <= wanted <= terms.dimension:
         message = f"dimensions: an integer from 1 to {terms.dimension}"
         raise Refused(400, message, param="dimensions")
     return int(wanted)

@@ -34,7 +34,8 @@ class Schedule:
             self._rate = 0.0
             self._asked = 0
             self._turn = 0
-            self._faults: Sequence[Fault] = EVERY_WAY
+            self._turns: Sequence[Fault] = EVERY_WAY
+            self._chances: Sequence[Fault] = EVERY_WAY
             self._dice = random.Random(0)
 
     def fail(self, fault: Fault, times: int | None) -> None:
@@ -57,7 +58,7 @@ class Schedule:
             raise ValueError(f"a period is 1 or more, not {period}")
         chosen = _faults(faults)
         with self._lock:
-            self._period, self._faults = period, chosen
+            self._period, self._turns = period, chosen
             self._asked = self._turn = 0
 
     def storm(self, rate: float, seed: int, faults: Iterable[Step]) -> None:
@@ -66,7 +67,7 @@ class Schedule:
             raise ValueError(f"a rate lies between 0 and 1, not at {rate}")
         chosen = _faults(faults)
         with self._lock:
-            self._rate, self._faults = rate, chosen
+            self._rate, self._chances = rate, chosen
             self._dice = random.Random(seed)
 
     def draw(self) -> Fault | None:
@@ -84,13 +85,13 @@ class Schedule:
         self._asked += 1
         if self._asked % self._period:
             return None
-        fault = self._faults[self._turn % len(self._faults)]
+        fault = self._turns[self._turn % len(self._turns)]
         self._turn += 1
         return fault
 
     def _by_chance(self) -> Fault | None:
         if self._rate and self._dice.random() < self._rate:
-            return self._dice.choice(self._faults)
+            return self._dice.choice(self._chances)
         return None
 
 

@@ -24,6 +24,7 @@ from together_embed.local.hashing import words
 from together_embed.local.limits import Limits
 from together_embed.local.schedule import Schedule
 from together_embed.local.tally import Entry, Tally, without_secrets
+from together_embed.local.thread import LOG
 
 Embedder = Callable[[str, int], Sequence[float]]
 
@@ -73,6 +74,12 @@ class Service:
         except Refused as refused:
             body = answer.error(request_id, refused.error)
             reply = Reply(refused.status, body, headers=refused.headers)
+        except Exception as error:
+            # An embedder of the user's own may raise anything.
+            LOG.exception("the request could not be answered")
+            message = f"The endpoint failed with {type(error).__name__}"
+            fields = {"message": message, "type": "server_error"}
+            reply = Reply(500, answer.error(request_id, {**fields}))
         except asyncio.CancelledError:
             # The client gave up, or the server is about to stop.
             self._settle(request, ask, fault, Reply(0, b""))

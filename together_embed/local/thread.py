@@ -5,12 +5,24 @@ the thread is gone. In a forked child `stop` does nothing: the server is its par
 """
 
 import asyncio
+import logging
 import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+
+def _tells_no_headers(record: logging.LogRecord) -> bool:
+    """Drop what aiohttp says of broken requests: it may quote a header with a key."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+LOG = logging.getLogger("together_embed.local")
+LOG.addFilter(_tells_no_headers)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -85,6 +97,7 @@ class ServerThread:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=LOG,
             # A client that gives up ends what was being done for it.
             handler_cancellation=True,
             keepalive_timeout=self._keep_alive,
