@@ -166,7 +166,8 @@ class Settings:
         key = self.key.reveal()
         host = urlsplit(self.base_url).hostname or ""
         if key is None:
-            if is_together(host) and "authorization" not in map(str.lower, headers):
+            own = "authorization" in map(str.lower, headers)
+            if is_together(host) and not own:
                 raise ConfigurationError(
                     f"no API key: set {KEY_VARIABLE} or pass api_key"
                 )

@@ -383,8 +383,8 @@ class Job:
         tries = max((b.tries for b in waiting), key=len, default=[])
         last = f"; the last failure was: {tries[-1].reason}" if tries else ""
         return DeadlineExceededError(
-            f"{self._plan.deadline:g} s are over, {len(missing)} of {self._added} texts "
-            f"have no vector{last}",
+            f"{self._plan.deadline:g} s are over, {len(missing)} of {self._added} "
+            f"texts have no vector{last}",
             indices=missing,
             attempts=tuple(tries),
         )

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
+import msgspec
 
 from together_embed.local.contract import Ask
 from together_embed.local.faults import Fault, Kind, Shape
@@ -49,8 +49,8 @@ def success(
     answer: dict[str, Any] = {"object": "list", "model": model, "data": data}
     if tokens is not None:
         answer["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
-    # orjson writes null for NaN; the json module writes what is not JSON at all.
-    return orjson.dumps(answer) if exact else json.dumps(answer).encode()
+    # msgspec writes null for NaN; the json module writes what is not JSON at all.
+    return msgspec.json.encode(answer) if exact else json.dumps(answer).encode()
 
 
 def _packed(vector: object) -> object:
@@ -134,7 +134,7 @@ def page(status: int) -> bytes:
 
 def error(request_id: str, fields: dict[str, str | None]) -> bytes:
     """Write an error as the contract's schema has it."""
-    return orjson.dumps({"id": request_id, "error": fields})
+    return msgspec.json.encode({"id": request_id, "error": fields})
 
 
 def error_of(fault: Fault, request_id: str, ask: Ask) -> tuple[bytes, str]:
@@ -148,12 +148,12 @@ def error_of(fault: Fault, request_id: str, ask: Ask) -> tuple[bytes, str]:
     if shape in ("text", "empty"):
         return message.encode() if shape == "text" else b"", "text/plain"
     if shape == "bare":
-        return orjson.dumps({"error": {"message": message}}), "application/json"
+        return msgspec.json.encode({"error": {"message": message}}), "application/json"
     if shape == "detail":
-        return orjson.dumps({"detail": message}), "application/json"
+        return msgspec.json.encode({"detail": message}), "application/json"
     if shape == "details":
         item = {"loc": ["body", "input"], "msg": message, "input": ask.texts}
-        return orjson.dumps({"detail": [item]}), "application/json"
+        return msgspec.json.encode({"detail": [item]}), "application/json"
     fields = {
         "message": message,
         "type": fault.type or kind_of(fault.status),

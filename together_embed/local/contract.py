@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
+import msgspec
 
 Support = Literal["honour", "ignore", "refuse"]
 
@@ -87,9 +87,9 @@ def read(body: bytes, terms: Terms) -> Ask:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, f"the body is not valid JSON: {error.msg}") from None
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, f"the body is not valid JSON: {error}") from None
     if not isinstance(fields, dict):
         raise Refused(400, "the body has to be a JSON object")
     return fields

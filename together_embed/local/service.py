@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import orjson
+import msgspec
 from aiohttp import web
 
 from together_embed.local import answer
@@ -61,7 +61,7 @@ class Service:
             self.tally.asked()
         elif request.path == DOCUMENT and request.method in ("GET", "HEAD"):
             return web.Response(
-                body=orjson.dumps(self.document), content_type="application/json"
+                body=msgspec.json.encode(self.document), content_type="application/json"
             )
         request_id = f"local-{next(self._ids)}"
         ask: Ask | None = None
