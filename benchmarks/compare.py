@@ -23,7 +23,7 @@ from chart import draw
 from clients import CLIENTS, Client
 from machine import describe
 from processes import Cores, make_peers, run_client, serving
-from report import FLOOR, Row, summarise, write_table
+from report import FLOOR, Row, rate_of, summarise, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,10 +89,11 @@ def fits(client: Client, answers: str) -> bool:
     return answers == "float" or client.asks_base64
 
 
-def say(line: str) -> None:
-    """Show `line` in place of the last one, where somebody watches."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+def tell(number: int, kind: str, result: dict[str, Any]) -> None:
+    """Say on stderr what a run gave, so that a long comparison shows its progress."""
+    found = result.get("failed") or f"{rate_of(result):>9,.0f} texts/s"
+    name = f"{result['client']} ({kind})"
+    print(f"round {number}  {name:44}{found}", file=sys.stderr, flush=True)
 
 
 class Comparison:
@@ -133,10 +134,9 @@ class Comparison:
                     self._keep(client, kind, number)
 
     def _keep(self, client: Client, kind: str, number: int) -> None:
-        say(f"round {number} of {self.options.rounds}: {client.key}, {kind}")
         result = self._run_one(client, kind)
         self.results.append({"round": number, "answers": kind, **result})
-        say("")
+        tell(number, kind, result)
 
     def _run_one(self, client: Client, kind: str) -> dict[str, Any]:
         options = self.options

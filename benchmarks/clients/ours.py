@@ -1,0 +1,57 @@
+"""Our own paths: the core, and the two adapters on top of it.
+
+All are told the batch size and the number of requests in flight that the floor uses,
+but for those called "as it comes", which are told nothing that a user need not say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clients.registry import KEY, MODEL, Embed, Job, client
+
+if TYPE_CHECKING:
+    from together_embed import EmbeddingsClient
+
+PACKAGE = "together-embed"
+
+
+def _core(job: Job) -> EmbeddingsClient:
+    from together_embed import EmbeddingsClient
+
+    return EmbeddingsClient(
+        MODEL,
+        api_key=KEY,
+        base_url=job.url,
+        batch_size=job.batch,
+        max_concurrency=job.concurrency,
+    )
+
+
+@client("together-embed", "sync", home="ours", package=PACKAGE, asks_base64=True)
+def core_sync(job: Job) -> Embed:
+    core = _core(job)
+    job.closers.append(core.close)
+    return core.embed
+
+
+@client("together-embed", "async", home="ours", package=PACKAGE, asks_base64=True)
+def core_async(job: Job) -> Embed:
+    core = _core(job)
+    job.closers.append(core.aclose)
+    return core.aembed
+
+
+@client(
+    "together-embed as it comes",
+    "async",
+    home="ours",
+    package=PACKAGE,
+    asks_base64=True,
+)
+def core_as_it_comes(job: Job) -> Embed:
+    from together_embed import EmbeddingsClient
+
+    core = EmbeddingsClient(MODEL, api_key=KEY, base_url=job.url)
+    job.closers.append(core.aclose)
+    return core.aembed
