@@ -214,7 +214,7 @@ def base_url(given: str | None) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
-            f"base_url must start with http:// or https:// and name a host, as {BASE_URL}"
+            f"base_url must be http(s):// and a host, such as {BASE_URL}"
         )
     if parts.username or parts.password:
         raise ConfigurationError(
