@@ -1,0 +1,304 @@
+"""One call's batches, and all that LlamaIndex wants to happen around each of them.
+
+For each batch of `embed_batch_size` texts: a start event, a look into the cache, one
+permit of the rate limiter where anything has to be asked, the answer, the cache again,
+an end event. `ask` gets what is left to be asked, batch by batch, as it can put them to
+use, and yields their vectors in order: so many requests are in flight while events
+still come in pairs. `run` and `arun` do the same, and differ in what they wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Generator,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from llama_index.core.base.embeddings.base import Embedding, dispatcher
+from llama_index.core.callbacks.base import EventContext
+from llama_index.core.callbacks.schema import CBEventType, EventPayload
+from llama_index.core.instrumentation.events.embedding import (
+    EmbeddingEndEvent,
+    EmbeddingStartEvent,
+)
+from llama_index.core.utils import get_tqdm_iterable
+
+from llama_index_together_embed.asking import Ask, AsyncAsk, Rows
+from together_embed.engine import batching
+from together_embed.errors import EmbeddingsError, InputError
+
+if TYPE_CHECKING:
+    from llama_index_together_embed.embedding import TogetherEmbedding
+
+Role = Literal["query", "text"]
+
+COLLECTION = "embeddings"
+"""Where LlamaIndex keeps vectors in an `embeddings_cache`."""
+BYTES_A_TOKEN = 4
+"""A usual estimate for English text; only a limiter on tokens is told."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Texts between their two events.
+
+    Attributes:
+        texts: All of them.
+        event: What the callback manager was told of.
+        asked: Those that a request is needed for; empty once it is answered.
+    """
+
+    texts: list[str]
+    event: EventContext
+    asked: list[str]
+
+
+class Call:
+    """The texts of one call to an embedding model, on their way.
+
+    Args:
+        model: Whose settings, cache, limiter and callbacks are used.
+        texts: What to embed.
+        role: What the vectors are for; queries and documents are cached apart.
+        show_progress: Whether a bar counts the texts that are done.
+
+    Raises:
+        TypeError, InputError: A text cannot be sent. Nothing was.
+    """
+
+    def __init__(
+        self,
+        model: TogetherEmbedding,
+        texts: Sequence[str],
+        role: Role,
+        *,
+        show_progress: bool = False,
+    ) -> None:
+        _check(texts)
+        self._model = model
+        self._texts = texts
+        self._payload = model.to_payload()
+        self._cache: Any = model.embeddings_cache
+        self._scope = _scope(model, role) if self._cache is not None else ""
+        self._first: dict[str, int] = {}  # where each text stands first
+        self._places: list[int] = []  # the same, of those that were asked for
+        self._vectors: dict[str, Embedding] = {}
+        self._given: set[str] = set()
+        self._open: deque[_Batch] = deque()
+        self._results: Rows = []
+        bar = get_tqdm_iterable(
+            range(len(texts)), show_progress, "Generating embeddings"
+        )
+        self._progress = (done for done in bar)
+
+    def run(self, ask: Ask) -> Rows:
+        """Return a vector for each text, in order."""
+        with self._told():
+            questions = self._questions()
+            first = next(questions, None)
+            if first is not None:  # else all is known, and no key is needed
+                with _ended(ask(chain([first], questions))) as answers:
+                    for rows in answers:
+                        for text, row in self._answer(rows):
+                            self._cache.put(*self._entry(text, row))
+                        self._finish()
+            self._finish()
+        return self._results
+
+    async def arun(self, ask: AsyncAsk) -> Rows:
+        """Return a vector for each text, in order."""
+        workers = self._model.num_workers
+        free = asyncio.Semaphore(workers) if workers else None
+        with self._told():
+            async with aclosing(self._aquestions(free)) as questions:
+                first = await anext(questions, None)
+                if first is not None:
+                    async with _aended(ask(_achain(first, questions))) as answers:
+                        async for rows in answers:
+                            for text, row in self._answer(rows):
+                                await self._cache.aput(*self._entry(text, row))
+                            self._finish()
+                            if free is not None:
+                                free.release()
+            self._finish()
+        return self._results
+
+    # What is asked.
+
+    def _questions(self) -> Iterator[list[str]]:
+        limiter = self._model.rate_limiter
+        for batch, new in self._begin():
+            for text in new:
+                if self._cache is None or not self._found(
+                    text, self._cache.get(self._key(text), COLLECTION)
+                ):
+                    self._want(batch, text)
+            if batch.asked:
+                if limiter is not None:
+                    limiter.acquire(*_tokens(limiter, batch.asked))
+                yield batch.asked
+
+    async def _aquestions(
+        self, free: asyncio.Semaphore | None
+    ) -> AsyncGenerator[list[str], None]:
+        limiter = self._model.rate_limiter
+        for batch, new in self._begin():
+            for text in new:
+                if self._cache is None or not self._found(
+                    text, await self._cache.aget(self._key(text), COLLECTION)
+                ):
+                    self._want(batch, text)
+            if batch.asked:
+                if free is not None:
+                    await free.acquire()
+                if limiter is not None:
+                    await limiter.async_acquire(*_tokens(limiter, batch.asked))
+                yield batch.asked
+
+    def _begin(self) -> Iterator[tuple[_Batch, list[str]]]:
+        """Open one batch after another, and say which of its texts are new."""
+        size = self._model.embed_batch_size
+        for start in range(0, len(self._texts), size):
+            texts = list(self._texts[start : start + size])
+            new = []
+            for place, text in enumerate(texts, start):
+                if self._first.setdefault(text, place) == place:
+                    new.append(text)
+            dispatcher.event(EmbeddingStartEvent(model_dict=self._payload))
+            event = EventContext(self._model.callback_manager, CBEventType.EMBEDDING)
+            batch = _Batch(texts, event, [])
+            self._open.append(batch)
+            event.on_start(payload={EventPayload.SERIALIZED: self._payload})
+            yield batch, new
+
+    def _want(self, batch: _Batch, text: str) -> None:
+        batch.asked.append(text)
+        self._places.append(self._first[text])
+
+    # What is known.
+
+    def _answer(self, rows: Rows) -> list[tuple[str, Embedding]]:
+        """Take the vectors of the oldest question, and return what the cache lacks."""
+        batch = next(batch for batch in self._open if batch.asked)
+        pairs = list(zip(batch.asked, rows, strict=True))
+        self._vectors.update(pairs)
+        batch.asked = []
+        return [] if self._cache is None else pairs
+
+    def _finish(self) -> None:
+        """End the batches that are whole, in order."""
+        while self._open and not self._open[0].asked:
+            batch = self._open[0]
+            rows = [self._give(text) for text in batch.texts]
+            self._results.extend(rows)
+            batch.event.on_end(
+                payload={
+                    EventPayload.CHUNKS: batch.texts,
+                    EventPayload.EMBEDDINGS: rows,
+                }
+            )
+            self._open.popleft()
+            dispatcher.event(EmbeddingEndEvent(chunks=batch.texts, embeddings=rows))
+            for _ in batch.texts:
+                next(self._progress)
+
+    def _give(self, text: str) -> Embedding:
+        """Return the text's vector; equal texts get lists of their own."""
+        row = self._vectors[text]
+        if text in self._given:
+            return list(row)
+        self._given.add(text)
+        return row
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """End what was begun, whatever happens, and number a failure's texts anew."""
+        try:
+            yield
+            next(self._progress, None)  # lets a bar end at its whole length
+        except BaseException as error:
+            if isinstance(error, EmbeddingsError):
+                error.indices = tuple(self._places[i] for i in error.indices)
+            for batch in self._open:
+                batch.event.on_end(payload={EventPayload.EXCEPTION: error})
+            raise
+        finally:
+            self._progress.close()
+
+    # The cache.
+
+    def _key(self, text: str) -> str:
+        return f"{self._scope}:{text}"
+
+    def _entry(self, text: str, row: Embedding) -> tuple[str, dict[str, Any], str]:
+        return self._key(text), {"embedding": row}, COLLECTION
+
+    def _found(self, text: str, entry: dict[str, Any] | None) -> bool:
+        if entry is None:
+            return False
+        self._vectors[text] = next(iter(entry.values()))
+        return True
+
+
+async def _achain(
+    first: list[str], rest: AsyncGenerator[list[str], None]
+) -> AsyncGenerator[list[str], None]:
+    yield first
+    async for batch in rest:
+        yield batch
+
+
+def _ended(rows: Iterator[Rows]) -> closing[Generator[Rows, None, None]]:
+    """End a generator with the block, so that nothing of it stays on its way."""
+    return closing(cast("Generator[Rows, None, None]", rows))
+
+
+def _aended(rows: AsyncIterator[Rows]) -> aclosing[AsyncGenerator[Rows, None]]:
+    return aclosing(cast("AsyncGenerator[Rows, None]", rows))
+
+
+def _check(texts: Sequence[str]) -> None:
+    """Refuse the whole call for one bad text: the client would meet it half-way."""
+    batching.check(texts)
+    index = -1
+    try:
+        for index, text in enumerate(texts):  # noqa: B007
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"a lone surrogate at character {error.start} cannot be sent",
+            indices=(index,),
+        ) from None
+
+
+def _scope(model: TogetherEmbedding, role: Role) -> str:
+    """Name what a vector depends on besides its text.
+
+    LlamaIndex's own key is the text alone, and one cache for two models then gives the
+    one's vectors out as the other's.
+    """
+    identity = json.dumps(model.to_dict(), sort_keys=True, default=str)
+    return f"{role}:{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+def _tokens(limiter: Any, texts: list[str]) -> tuple[int, ...]:
+    """Estimate the tokens of a request, for a limiter that counts them.
+
+    Never more than it grants in a minute: it would wait for ever.
+    """
+    limit = getattr(limiter, "tokens_per_minute", None)
+    if limit is None:
+        return ()
+    size = sum(len(text.encode()) for text in texts)
+    return (min(-(-size // BYTES_A_TOKEN), int(limit)),)

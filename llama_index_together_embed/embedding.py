@@ -1,0 +1,334 @@
+"""`TogetherEmbedding`: LlamaIndex's fields and methods on top of the core's client.
+
+The fields are the truth. A client is made of them at first use, and anew once they have
+changed: assigning a field, `model_copy(update=...)` and pickling mean what they say.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, dispatcher
+from llama_index.core.bridge.pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+)
+from llama_index.core.callbacks import CallbackManager
+
+from llama_index_together_embed import arguments
+from llama_index_together_embed.asking import (
+    ain_turn,
+    aone_by_one,
+    in_turn,
+    one_by_one,
+)
+from llama_index_together_embed.call import Call
+from together_embed.client import EmbeddingsClient
+from together_embed.settings import KeySource
+from together_embed.settings import base_url as canonical
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Seconds = float | tuple[float | None, float | None] | None
+
+_logger = logging.getLogger(__name__)
+_making = threading.Lock()
+"""Held while a client is made, so that threads that start together share one."""
+
+
+class TogetherEmbedding(BaseEmbedding):
+    """A model at Together AI, or at any server of its contract, as an `embed_model`.
+
+    What `to_dict` holds is what the vectors depend on: the model, the server, the
+    width, further fields of the request. The key is in no dump and no pickle: it is
+    read from the environment again. A pickle keeps `default_headers`, but for an
+    `Authorization`.
+
+    Args:
+        model_name: The model's name. There is no default. `model` is the same.
+        api_key: The key, a `SecretStr`, or a callable that is asked for each request.
+            Without it `TOGETHER_API_KEY` is read.
+        api_base: The server, with or without `/v1`; `base_url` is the same. Without
+            it `TOGETHER_BASE_URL`, then `TOGETHER_API_BASE`, then
+            `https://api.together.ai/v1`.
+        embed_batch_size: Texts a request, 1 to 2048. Many requests are in flight.
+        dimensions: The width to ask for. An answer of another width is an error.
+        extra_body: Further fields of every request's body; `additional_kwargs` is
+            the same.
+        timeout: Seconds a request may take; or a pair (to connect, a request).
+        deadline: Seconds a whole call may take, retries and waits included.
+        max_retries: Retries of a request after its first attempt.
+        max_concurrency: Requests in flight, of all calls of this object together.
+        encoding_format: "auto" asks for base64 until the server refuses it; "float"
+            and "base64" ask for just that.
+        default_headers: Further headers of every request.
+        default_query: Further parameters of the address.
+        allow_insecure_http: Send the key over plain http to a public host.
+        num_workers: Batches of one async call that may be on their way together.
+        callback_manager: Gets an event for the start and the end of each batch.
+        embeddings_cache: A `BaseKVStore` of vectors that are known. Its keys name the
+            model too, so that several models can share one.
+        rate_limiter: Is asked for a permit once for each batch that needs a request;
+            one that counts tokens is told an estimate.
+
+    Raises:
+        ConfigurationError: A setting cannot work, or is of another adapter and cannot
+            be honoured.
+        TypeError: An argument is unknown, or the model's name is missing.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    embed_batch_size: int = Field(default=100, gt=0, le=2048, exclude=True)
+    num_workers: int | None = Field(default=None, exclude=True)
+    embeddings_cache: Any | None = Field(default=None, exclude=True, repr=False)
+    rate_limiter: Any | None = Field(default=None, exclude=True, repr=False)
+    api_key: SecretStr | Any | None = Field(default=None, exclude=True, repr=False)
+    api_base: str
+    dimensions: int | None
+    extra_body: dict[str, Any]
+    timeout: Seconds = Field(exclude=True)
+    deadline: float | None = Field(exclude=True)
+    max_retries: int = Field(exclude=True)
+    max_concurrency: int | None = Field(exclude=True)
+    encoding_format: Literal["auto", "float", "base64"] = Field(exclude=True)
+    default_headers: dict[str, str] | None = Field(exclude=True, repr=False)
+    default_query: dict[str, str] | None = Field(exclude=True, repr=False)
+    allow_insecure_http: bool = Field(exclude=True)
+
+    _made: tuple[dict[str, Any], EmbeddingsClient] | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        model_name: str | None = None,
+        api_key: KeySource = None,
+        api_base: str | None = None,
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        embed_batch_size: int = 100,
+        dimensions: int | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        additional_kwargs: Mapping[str, Any] | None = None,
+        timeout: Seconds = (10.0, 60.0),
+        deadline: float | None = None,
+        max_retries: int = 8,
+        max_concurrency: int | None = None,
+        encoding_format: Literal["auto", "float", "base64"] = "auto",
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, str] | None = None,
+        allow_insecure_http: bool = False,
+        num_workers: int | None = None,
+        callback_manager: CallbackManager | None = None,
+        embeddings_cache: Any | None = None,
+        rate_limiter: Any | None = None,
+        **others: Any,
+    ) -> None:
+        known = type(self).model_fields
+        own = {name: others.pop(name) for name in [*others] if name in known}
+        arguments.refuse(others, known)
+        name = arguments.one_of("model_name", model_name, "model", model)
+        if name is None:
+            raise TypeError("model_name is missing: there is no default model")
+        server = arguments.one_of("api_base", api_base, "base_url", base_url)
+        fields, width = arguments.request_fields(
+            extra_body, additional_kwargs, dimensions
+        )
+        settings: dict[str, Any] = {
+            "model_name": name,
+            "api_key": SecretStr(api_key) if isinstance(api_key, str) else api_key,
+            "api_base": canonical(server),
+            "embed_batch_size": embed_batch_size,
+            "dimensions": width,
+            "extra_body": fields,
+            "timeout": timeout,
+            "deadline": deadline,
+            "max_retries": max_retries,
+            "max_concurrency": max_concurrency,
+            "encoding_format": encoding_format,
+            "default_headers": default_headers,
+            "default_query": default_query,
+            "allow_insecure_http": allow_insecure_http,
+            "num_workers": num_workers,
+            "callback_manager": callback_manager or CallbackManager([]),
+            "embeddings_cache": embeddings_cache,
+            "rate_limiter": rate_limiter,
+        }
+        super().__init__(**settings, **own)
+        _ = self.client  # a setting that cannot work is refused here, not at first use
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name that dumps carry."""
+        return "TogetherEmbedding"
+
+    @property
+    def client(self) -> EmbeddingsClient:
+        """The client of the fields as they are now."""
+        settings = self._settings()
+        with _making:
+            if self._made is None or self._made[0] != settings:
+                self._made = settings, EmbeddingsClient(**settings)
+            return self._made[1]
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return what events tell of this model: nothing secret."""
+        return {
+            "class_name": self.class_name(),
+            "model_name": self.model_name,
+            "embed_batch_size": self.embed_batch_size,
+        }
+
+    # What LlamaIndex calls.
+
+    @dispatcher.span
+    def get_query_embedding(self, query: str) -> Embedding:
+        """Return the vector of a query."""
+        call = Call(self, [query], "query")
+        return call.run(one_by_one(self._get_query_embedding))[0]
+
+    @dispatcher.span
+    async def aget_query_embedding(self, query: str) -> Embedding:
+        """Return the vector of a query."""
+        call = Call(self, [query], "query")
+        return (await call.arun(aone_by_one(self._aget_query_embedding)))[0]
+
+    @dispatcher.span
+    def get_text_embedding(self, text: str) -> Embedding:
+        """Return the vector of a document's text."""
+        call = Call(self, [text], "text")
+        return call.run(one_by_one(self._get_text_embedding))[0]
+
+    @dispatcher.span
+    async def aget_text_embedding(self, text: str) -> Embedding:
+        """Return the vector of a document's text."""
+        call = Call(self, [text], "text")
+        return (await call.arun(aone_by_one(self._aget_text_embedding)))[0]
+
+    @dispatcher.span
+    def get_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **_: Any
+    ) -> list[Embedding]:
+        """Return one vector for each text, in order, with many requests in flight.
+
+        Args:
+            texts: Any number of texts, sent `embed_batch_size` at a time.
+            show_progress: Show a bar that counts the texts that are done.
+            _: What a pipeline passes to all of its transformations alike.
+
+        Raises:
+            EmbeddingsError: The call failed, and no vector of it is returned.
+        """
+        call = Call(self, texts, "text", show_progress=show_progress)
+        if self._is_own("_get_text_embeddings"):
+            return call.run(self.client.embed_batches)
+        return call.run(in_turn(self._get_text_embeddings))
+
+    @dispatcher.span
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **_: Any
+    ) -> list[Embedding]:
+        """Do what `get_text_embedding_batch` does, as a coroutine."""
+        call = Call(self, texts, "text", show_progress=show_progress)
+        if self._is_own("_aget_text_embeddings"):
+            return await call.arun(self.client.aembed_batches)
+        return await call.arun(ain_turn(self._aget_text_embeddings))
+
+    def _is_own(self, name: str) -> bool:
+        """Tell whether a method is ours; a subclass may add a prefix in its own."""
+        return getattr(type(self), name) is getattr(TogetherEmbedding, name)
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        return self.client.embed([query])[0]
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        return (await self.client.aembed([query]))[0]
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self.client.embed([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return (await self.client.aembed([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self.client.embed(texts)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return await self.client.aembed(texts)
+
+    # Copies and pickles.
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        memo = {} if memo is None else memo
+        # A budget, a cache and its locks are shared; so is whatever reads the key.
+        for shared in (
+            self.api_key,
+            self.rate_limiter,
+            self.embeddings_cache,
+            self.callback_manager,
+        ):
+            memo[id(shared)] = shared
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # Not the inherited one: it deletes from the living object what it leaves out.
+        kept = {}
+        for name, value in self.__dict__.items():
+            if name == "api_key":
+                continue
+            if name == "default_headers":
+                value = _without_authorization(value)
+            if _can_be_pickled(value):
+                kept[name] = value
+            else:
+                _logger.warning("%s cannot be pickled and is left out", name)
+        return {"__dict__": kept}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what the client is made from, apart from the fields themselves."""
+        return {
+            "model": self.model_name,
+            "api_key": self.api_key,
+            "base_url": self.api_base,
+            "batch_size": self.embed_batch_size,
+            "timeout": self.timeout,
+            "deadline": self.deadline,
+            "max_retries": self.max_retries,
+            "max_concurrency": self.max_concurrency,
+            "dimensions": self.dimensions,
+            "encoding_format": self.encoding_format,
+            "headers": dict(self.default_headers or {}),
+            "query": dict(self.default_query or {}),
+            "extra_body": copy.deepcopy(self.extra_body),
+            "allow_insecure_http": self.allow_insecure_http,
+        }
+
+
+def _without_authorization(
+    headers: dict[str, str] | None,
+) -> dict[str, str] | None:
+    """Leave the key out of headers too, where somebody wrote it there."""
+    return headers and {
+        name: value
+        for name, value in headers.items()
+        if name.lower() != "authorization"
+    }
+
+
+def _can_be_pickled(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # whatever the object's own code raises
+        return False
+    return True
