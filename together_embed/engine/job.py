@@ -10,8 +10,10 @@ A driver carries the job out and decides nothing:
         hand_on(job.take())
     job.result()                        # raises what the job failed with
 
-All calls come from the thread or loop that drives the job, but for `receive` after
-`close`: that only gives a permit back.
+All calls come from the thread or loop that drives the job, but for `release`: whoever
+carried a request gives its permit back as soon as its outcome is known, whether or not
+the job is being driven at that moment. A caller that holds a half-used iterator, or
+asks the same client from within its loop, would else hold up everybody.
 """
 
 from __future__ import annotations
@@ -33,7 +35,6 @@ from together_embed.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     InvalidResponseError,
-    RateLimitError,
     RequestError,
     RequestTimeoutError,
 )
@@ -132,12 +133,12 @@ class Job:
         self._ready: deque[Batch] = deque()
         self._delayed: list[tuple[float, int, Batch]] = []
         self._in_flight: dict[Ticket, None] = {}
+        self._permits: set[Ticket] = set()
         self._undigested: deque[tuple[Ticket, Reply]] = deque()
         self._added = 0
         self._serial = 0
         self._width = plan.width
         self._complete = False
-        self._closed = False
         self._failure: BaseException | None = None
 
     # What comes in, what goes out.
@@ -164,7 +165,7 @@ class Job:
     def hungry(self) -> bool:
         """Whether another group could be put to use now."""
         return (
-            not (self._complete or self._ready or self._delayed)
+            not (self._complete or self._ready)
             and len(self._groups) < 2 * self._flow.limit
         )
 
@@ -204,20 +205,29 @@ class Job:
         launches = [self._launch(self._ready.popleft(), now) for _ in range(given)]
         return Step(launches, self._patience(now, wait, awaiting), expired)
 
-    def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        """Take what became of a request. Its permit is free from here on."""
-        if ticket.over:
+    def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
+        """Give a request's permit back, once, from any thread.
+
+        Args:
+            ticket: The request.
+            outcome: What became of it; None where nobody waits for it any more.
+            now: Seconds on the driver's clock.
+        """
+        try:
+            self._permits.remove(ticket)  # atomic: of two threads one comes first
+        except KeyError:
             return
-        if self._closed:
-            ticket.over = True
-            self._flow.land(Verdict.ABANDONED, now)
+        self._flow.land(*_verdict(outcome, now))
+
+    def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        """Take what became of a request."""
+        self.release(ticket, outcome, now)
+        if ticket.over:
             return
         self._drop(ticket)
         if isinstance(outcome, Lost):
-            self._flow.land(Verdict.FAILED, now)
             self._lost(ticket, outcome, now)
         elif outcome.status == 200:
-            self._flow.land(Verdict.RIGHT, now)
             self._undigested.append((ticket, outcome))
         else:
             self._refused(ticket, outcome, now)
@@ -243,10 +253,12 @@ class Job:
             self._flow.count_texts(group.count, group.count - len(group.unique))
 
     def close(self) -> list[Ticket]:
-        """End the job, whatever its state; return the requests still on their way."""
-        self._closed = True
+        """End the job, whatever its state; return the requests that hold permits.
+
+        Each of them is to be released, when it is over or never will be.
+        """
         self._flow.leave(self._line)
-        return list(self._in_flight)
+        return list(self._permits)
 
     def result(self) -> None:
         """Raise what the job failed with, if it failed."""
@@ -261,7 +273,8 @@ class Job:
 
     def _patience(self, now: float, wait: float | None, awaiting: bool) -> float | None:
         """How long to wait for a landing or a wake before asking again."""
-        if self._undigested or (self.hungry and not awaiting):
+        whole = self._groups and not self._groups[0].missing
+        if self._undigested or whole or (self.hungry and not awaiting):
             return 0.0
         moments = [] if wait is None or not self._ready else [now + wait]
         if self._delayed:
@@ -282,6 +295,7 @@ class Job:
         body = wire.encode(self._plan.model, batch.texts, extra)
         ticket = Ticket(body, batch, now, self._time_for_one(now), base64)
         self._in_flight[ticket] = None
+        self._permits.add(ticket)
         return ticket
 
     def _time_for_one(self, now: float) -> float | None:
@@ -302,8 +316,9 @@ class Job:
         old = [t for t in self._in_flight if now - t.sent_at >= timeout]
         for ticket in old:
             self._drop(ticket)
-            self._flow.land(Verdict.FAILED, now)
-            self._lost(ticket, Lost(Cause.TIMEOUT, f"after {timeout:g} s"), now)
+            lost = Lost(Cause.TIMEOUT, f"after {timeout:g} s")
+            self.release(ticket, lost, now)
+            self._lost(ticket, lost, now)
         return old
 
     def _lost(self, ticket: Ticket, lost: Lost, now: float) -> None:
@@ -331,11 +346,7 @@ class Job:
         """Go on after an answer other than 200."""
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
-        braked = isinstance(error, RateLimitError) or (
-            reply.status == 503 and hint is not None
-        )
-        verdict = Verdict.REFUSED if braked else Verdict.FAILED
-        self._flow.land(verdict, now, hint)
+        braked = _wants_fewer(reply, hint)
         if reply.status in (400, 422) and ticket.base64 and not self._dialect.base64:
             # Perhaps it is the encoding that the server minds: ask without it.
             ticket.batch.plain = True
@@ -380,6 +391,7 @@ class Job:
     def _deadline_error(self) -> DeadlineExceededError:
         missing = tuple(i for group in self._groups for i in group.missing_indices())
         waiting = [batch for _, _, batch in self._delayed] + list(self._ready)
+        waiting += [ticket.batch for ticket in self._in_flight]
         tries = max((b.tries for b in waiting), key=len, default=[])
         last = f"; the last failure was: {tries[-1].reason}" if tries else ""
         return DeadlineExceededError(
@@ -394,8 +406,9 @@ class Job:
 
         def scrub(words: str) -> str:
             words = self._plan.scrub(words)
-            for index, text in enumerate(batch.texts, batch.start):
+            for place, text in enumerate(batch.texts, batch.start):
                 if len(text) > 20 and text in words:
+                    (index, *_) = batch.group.indices(place, place + 1)
                     words = words.replace(text, f"<text {index}>")
             return words
 
@@ -406,3 +419,24 @@ def _attempt(
     ticket: Ticket, error: RequestError, status: int | None, now: float
 ) -> Attempt:
     return Attempt(status, error.message, now - ticket.sent_at)
+
+
+def _wants_fewer(reply: Reply, hint: float | None) -> bool:
+    """Tell whether an answer speaks of the client's pace, and not of one request."""
+    return reply.status == 429 or (reply.status == 503 and hint is not None)
+
+
+def _verdict(
+    outcome: Outcome | None, now: float
+) -> tuple[Verdict, float, float | None]:
+    """Return what an outcome says about the server, when, and for how long."""
+    if outcome is None:
+        return Verdict.ABANDONED, now, None
+    if isinstance(outcome, Lost):
+        return Verdict.FAILED, now, None
+    if outcome.status == 200:
+        return Verdict.RIGHT, now, None
+    hint = retry.hinted_delay(outcome.headers)
+    if _wants_fewer(outcome, hint):
+        return Verdict.REFUSED, now, hint
+    return Verdict.FAILED, now, None

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 from together_embed.engine.job import Job, Step, Ticket
 from together_embed.engine.outcome import Cause, Lost, Outcome
@@ -24,7 +24,8 @@ clock = time.monotonic
 """Seconds: the only clock that the engine ever sees."""
 
 Landing = tuple[Ticket, Outcome]
-ABANDONED = Lost(Cause.CONNECTION, "nobody waits for it any more")
+END: Any = object()
+"""What a source gives when it has no further group; None would be a user's mistake."""
 
 
 class SyncTransport(Protocol):
@@ -53,9 +54,9 @@ class Threads:
         self._inbox: SimpleQueue[Landing | None] = SimpleQueue()
         self._outbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._own: list[Ticket] = []
+        self._handed: set[Ticket] = set()  # to threads, and not back yet
         self._threads = 0
-        self._busy = 0
-        self._left: Job | None = None
+        self._left = False
 
     def wake(self) -> None:
         """End the present wait, from any thread."""
@@ -66,81 +67,91 @@ class Threads:
         try:
             while True:
                 while job.hungry:
-                    _feed(job, next(source, None))
+                    _feed(job, next(source, END))
+                # Whoever has the rows, or the source, may have held us up for long:
+                # what came in that time is no late answer.
+                self._hear(job)
                 step = job.next_step(clock())
                 if step is None:
                     break
-                self._start(step, alone=job.is_alone)
+                self._start(job, step)
                 job.digest(clock())
-                for ticket, outcome in self._landed(step.patience):
-                    job.receive(ticket, outcome, clock())
+                self._wait(job, step.patience)
                 yield from job.take()
             yield from job.take()
             job.result()
         finally:
             self._leave(job)
 
-    def _start(self, step: Step, *, alone: bool) -> None:
-        if alone and not self._busy:
+    def _start(self, job: Job, step: Step) -> None:
+        if job.is_alone and not self._handed:
             self._own = step.launches
             return
         for ticket in step.launches:
-            self._busy += 1
+            self._handed.add(ticket)
             self._outbox.put(ticket)
-            if self._busy > self._threads:
-                self._threads += 1
-                threading.Thread(
-                    target=self._work, name="together-embed", daemon=True
-                ).start()
+            if len(self._handed) > self._threads:
+                self._hire(job)
 
-    def _work(self) -> None:
-        while (ticket := self._outbox.get()) is not None:
-            outcome = ABANDONED if self._left else self._send(ticket)
-            self._inbox.put((ticket, outcome))
-            if self._left:
-                self._reap(self._left)
-
-    def _send(self, ticket: Ticket) -> Outcome:
+    def _hire(self, job: Job) -> None:
+        worker = threading.Thread(
+            target=self._work, args=(job,), name="together-embed", daemon=True
+        )
         try:
-            return self._transport.send(ticket.body, ticket.seconds)
-        except BaseException as error:  # else the caller would wait for ever
-            return Lost(Cause.CRASH, type(error).__name__, error)
+            worker.start()
+        except RuntimeError:  # the system has no more: fewer will do, none will not
+            if not self._threads:
+                raise
+        else:
+            self._threads += 1
 
-    def _landed(self, patience: float | None) -> list[Landing]:
-        """Wait for the first landing or wake, and bring all that is there."""
+    def _work(self, job: Job) -> None:
+        while (ticket := self._outbox.get()) is not None:
+            if self._left:
+                job.release(ticket, None, clock())
+            else:
+                self._inbox.put((ticket, self._carry(job, ticket)))
+
+    def _carry(self, job: Job, ticket: Ticket) -> Outcome:
+        try:
+            outcome = self._transport.send(ticket.body, ticket.seconds)
+            job.release(ticket, outcome, clock())
+        except BaseException as error:  # else the caller would wait for ever
+            outcome = Lost(Cause.CRASH, type(error).__name__, error)
+            job.release(ticket, outcome, clock())
+        return outcome
+
+    def _wait(self, job: Job, patience: float | None) -> None:
+        """Wait for the first landing or wake, and take in all that is there."""
         if self._own:
             (ticket,) = self._own
-            landing = ticket, self._transport.send(ticket.body, ticket.seconds)
+            outcome = self._transport.send(ticket.body, ticket.seconds)
             self._own = []
-            return [landing]
-        landed: list[Landing] = []
-        try:
+            job.receive(ticket, outcome, clock())
+            return
+        with suppress(Empty):
             news = self._inbox.get(block=patience != 0, timeout=patience)
+            self._hear(job, news)
+
+    def _hear(self, job: Job, news: Landing | None = None) -> None:
+        """Take in what has landed, without waiting for more."""
+        with suppress(Empty):
             while True:
                 if news is not None:
-                    self._busy -= 1
-                    landed.append(news)
+                    self._handed.discard(news[0])
+                    job.receive(*news, clock())
                 news = self._inbox.get_nowait()
-        except Empty:
-            return landed
 
     def _leave(self, job: Job) -> None:
-        job.close()
-        self._left = job
-        for ticket in self._own:
-            job.receive(ticket, ABANDONED, clock())
+        self._left = True
+        for ticket in job.close():
+            if ticket not in self._handed:
+                job.release(ticket, None, clock())
+        with suppress(Empty):  # no thread may be left to take these
+            while ticket_or_end := self._outbox.get_nowait():
+                job.release(ticket_or_end, None, clock())
         for _ in range(self._threads):
             self._outbox.put(None)
-        self._reap(job)
-
-    def _reap(self, job: Job) -> None:
-        """Hand what landed after the end to the job, from whichever thread."""
-        try:
-            while True:
-                if news := self._inbox.get_nowait():
-                    job.receive(*news, clock())
-        except Empty:
-            pass
 
 
 class Tasks:
@@ -153,7 +164,7 @@ class Tasks:
         self._inbox: list[Landing] = []
         self._own: list[Ticket] = []
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
-        self._pull: asyncio.Task[Sequence[str] | None] | None = None
+        self._pull: asyncio.Task[Sequence[str]] | None = None
 
     def wake(self) -> None:
         """End the present wait, from any thread."""
@@ -167,13 +178,13 @@ class Tasks:
         try:
             while True:
                 await self._feed(job, source)
+                self._hear(job)  # as it is with threads
                 step = job.next_step(clock(), awaiting=self._pull is not None)
                 if step is None:
                     break
-                await self._start(step, alone=job.is_alone)
+                await self._start(job, step)
                 job.digest(clock())
-                for ticket, outcome in await self._landed(step.patience):
-                    job.receive(ticket, outcome, clock())
+                await self._wait(job, step.patience)
                 for rows in job.take():
                     yield rows
             for rows in job.take():
@@ -194,40 +205,48 @@ class Tasks:
             _feed(job, self._pull.result())
             self._pull = None
 
-    async def _start(self, step: Step, *, alone: bool) -> None:
+    async def _start(self, job: Job, step: Step) -> None:
         for ticket in step.expired:
             if task := self._tasks.get(ticket):
                 task.cancel()
-        if alone and not self._tasks:
+        if job.is_alone and not self._tasks:
             self._own = step.launches
             return
         for ticket in step.launches:
-            task = self._loop.create_task(self._carry(ticket))
+            task = self._loop.create_task(self._carry(job, ticket))
             self._tasks[ticket] = task
             task.add_done_callback(partial(self._forget, ticket))
         if step.launches:
             await asyncio.sleep(0)  # let them write before anything is decoded
 
-    def _forget(self, ticket: Ticket, _: asyncio.Task[None]) -> None:
+    def _forget(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
         del self._tasks[ticket]
+        if task.cancelled():  # by somebody else, or it is over: then it is not missed
+            self._land(ticket, Lost(Cause.CRASH, "", asyncio.CancelledError()))
 
-    async def _carry(self, ticket: Ticket) -> None:
+    async def _carry(self, job: Job, ticket: Ticket) -> None:
+        outcome: Outcome
         try:
             outcome = await self._transport.send(ticket.body, ticket.seconds)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # else the caller would wait for ever
             outcome = Lost(Cause.CRASH, type(error).__name__, error)
+        job.release(ticket, outcome, clock())
+        self._land(ticket, outcome)
+
+    def _land(self, ticket: Ticket, outcome: Outcome) -> None:
         self._inbox.append((ticket, outcome))
         self._news.set()
 
-    async def _landed(self, patience: float | None) -> list[Landing]:
-        """Wait for the first landing or wake, and bring all that is there."""
+    async def _wait(self, job: Job, patience: float | None) -> None:
+        """Wait for the first landing or wake, and take in all that is there."""
         if self._own:
             (ticket,) = self._own
-            landing = ticket, await self._transport.send(ticket.body, ticket.seconds)
+            outcome = await self._transport.send(ticket.body, ticket.seconds)
             self._own = []
-            return [landing]
+            job.receive(ticket, outcome, clock())
+            return
         if patience == 0:
             await asyncio.sleep(0)
         else:
@@ -238,8 +257,12 @@ class Tasks:
                 if timer:
                     timer.cancel()
         self._news.clear()
+        self._hear(job)
+
+    def _hear(self, job: Job) -> None:
         landed, self._inbox = self._inbox, []
-        return landed
+        for ticket, outcome in landed:
+            job.receive(ticket, outcome, clock())
 
     async def _leave(self, job: Job) -> None:
         left = job.close()
@@ -250,19 +273,19 @@ class Tasks:
             await asyncio.gather(*waited, return_exceptions=True)
         finally:
             for ticket in left:
-                job.receive(ticket, ABANDONED, clock())
+                job.release(ticket, None, clock())
 
 
-def _feed(job: Job, texts: Sequence[str] | None) -> None:
+def _feed(job: Job, texts: Sequence[str]) -> None:
     """Add a group, or say that there is none any more."""
-    if texts is None:
+    if texts is END:
         job.complete()
     else:
         job.add(texts)
 
 
-async def _next(source: AsyncIterator[Sequence[str]]) -> Sequence[str] | None:
+async def _next(source: AsyncIterator[Sequence[str]]) -> Sequence[str]:
     try:
         return await source.__anext__()
     except StopAsyncIteration:
-        return None
+        return END
