@@ -14,6 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,7 +52,7 @@ class EmbeddingsClient:
         base_url: The server, with or without `/v1`. Without it `TOGETHER_BASE_URL`,
             then `TOGETHER_API_BASE`, then `https://api.together.ai/v1`.
         batch_size: Texts a request, at most. 100 is the vendor's own guidance.
-        max_batch_bytes: Bytes of texts a request, at most, as JSON.
+        max_batch_bytes: Bytes of a request's body, at most; a longer text goes alone.
         timeout: Seconds a request may take, from sending it to its whole answer; or a
             pair (seconds to connect, seconds a request). The wait for a free place does
             not count. None waits without end.
@@ -152,8 +153,9 @@ class EmbeddingsClient:
         driver = Tasks(here.asynchronous())
         job = here.job(driver.wake, texts)
         rows: list[Row] = []
-        async for group in driver.run(job, _nothing()):
-            rows = group
+        async with aclosing(driver.run(job, _nothing())) as groups:
+            async for group in groups:
+                rows = group
         return rows
 
     def embed_batches(
@@ -180,8 +182,10 @@ class EmbeddingsClient:
         """Do what `embed_batches` does on the running loop, from either iterable."""
         here = self._here()
         driver = Tasks(here.asynchronous())
-        async for rows in driver.run(here.job(driver.wake), _asynchronous(batches)):
-            yield rows
+        run = driver.run(here.job(driver.wake), _asynchronous(batches))
+        async with aclosing(run) as groups:
+            async for rows in groups:
+                yield rows
 
     def close(self) -> None:
         """Close the connections. The client opens new ones when it is used again."""
@@ -256,7 +260,10 @@ class _Process:
         if settings.dimensions is not None:
             extra["dimensions"] = settings.dimensions
         own = "encoding_format" in extra
-        self._dialect = Dialect(False if own else encodings[settings.encoding_format])
+        self._dialect = Dialect(
+            False if own else encodings[settings.encoding_format],
+            learns=not own and settings.encoding_format == "auto",
+        )
         self._plan = Plan(
             model=settings.model,
             extra=extra,

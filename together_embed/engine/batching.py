@@ -75,7 +75,7 @@ class Batch:
     Attributes:
         tries: The requests that failed for it.
         stale: How many of them met a connection that the server had closed.
-        plain: It is to be asked for without `encoding_format`.
+        plain: It is to be asked for without `encoding_format`, after one try with it.
     """
 
     group: Group
@@ -89,6 +89,11 @@ class Batch:
     def texts(self) -> list[str]:
         """The batch's texts, each different from the others."""
         return self.group.unique[self.start : self.stop]
+
+    @property
+    def retries(self) -> int:
+        """How many tries count as retries: to drop the encoding is none."""
+        return len(self.tries) - self.plain
 
     @property
     def indices(self) -> tuple[int, ...]:

@@ -32,11 +32,14 @@ from together_embed.engine.retry import Policy
 from together_embed.engine.wire import Row
 from together_embed.errors import (
     Attempt,
+    BadRequestError,
     ConnectionFailedError,
     DeadlineExceededError,
     InvalidResponseError,
     RequestError,
     RequestTimeoutError,
+    StatusError,
+    UnprocessableError,
 )
 
 Encoding = bool | None
@@ -45,9 +48,15 @@ Encoding = bool | None
 
 @dataclass
 class Dialect:
-    """What a client has learned about the way its server wants to be asked."""
+    """What a client has learned about the way its server wants to be asked.
+
+    Attributes:
+        base64: Whether the server takes `encoding_format: base64`.
+        learns: Whether that may change; False where the user chose the encoding.
+    """
 
     base64: Encoding
+    learns: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Plan:
         model: The model's name, as it is sent.
         extra: Further fields of the request's body.
         batch_size: Texts a request, at most.
-        max_batch_bytes: Bytes of texts a request, at most.
+        max_batch_bytes: Bytes of a request's body, at most.
         timeout: Seconds from sending a request to its whole answer.
         deadline: Seconds for a whole call, or None.
         width: The width that every vector must have, or None.
@@ -73,6 +82,12 @@ class Plan:
     deadline: float | None
     width: int | None
     scrub: Callable[[str], str]
+
+    @property
+    def room(self) -> int:
+        """Bytes of texts that fit into a body beside its other fields."""
+        fields = {**self.extra, "encoding_format": "base64"}
+        return self.max_batch_bytes - len(wire.encode(self.model, [], fields))
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +167,7 @@ class Job:
         batching.check(texts, self._added)
         group = Group(texts, self._added)
         plan = self._plan
-        batches = list(batching.cut(group, plan.batch_size, plan.max_batch_bytes))
+        batches = list(batching.cut(group, plan.batch_size, plan.room))
         self._added += group.count
         self._groups.append(group)
         self._ready.extend(batches)
@@ -336,7 +351,7 @@ class Job:
         else:
             error = ConnectionFailedError(reason)
             unreachable = lost.cause is Cause.UNREACHABLE
-            if unreachable and len(ticket.batch.tries) >= retry.UNREACHABLE_RETRIES:
+            if unreachable and ticket.batch.retries >= retry.UNREACHABLE_RETRIES:
                 self._fail(ticket, error, None, now)
                 return
             stale = lost.cause is Cause.CLOSED_EARLY
@@ -347,12 +362,23 @@ class Job:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = _wants_fewer(reply, hint)
-        if reply.status in (400, 422) and ticket.base64 and not self._dialect.base64:
-            # Perhaps it is the encoding that the server minds: ask without it.
+        if ticket.base64 and self._minds_encoding(error):
+            ticket.batch.tries.append(_attempt(ticket, error, reply.status, now))
             ticket.batch.plain = True
             self._ready.appendleft(ticket.batch)
         else:
             self._again(ticket, error, reply.status, now, hint=hint, braked=braked)
+
+    def _minds_encoding(self, error: StatusError) -> bool:
+        """Tell whether it may be the encoding that the server refused."""
+        if type(error) not in (BadRequestError, UnprocessableError):
+            return False
+        if not self._dialect.learns:
+            return False
+        if "encoding_format" in f"{error.param} {error.message}":
+            self._dialect.base64 = False  # once and for good: no other batch asks
+            return True
+        return self._dialect.base64 is None
 
     def _again(
         self,
@@ -367,7 +393,7 @@ class Job:
     ) -> None:
         """Queue the batch again, or fail the job."""
         batch = ticket.batch
-        if not error.transient or len(batch.tries) >= self._policy.max_retries:
+        if not error.transient or batch.retries >= self._policy.max_retries:
             self._fail(ticket, error, status, now)
             return
         batch.tries.append(_attempt(ticket, error, status, now))
@@ -376,7 +402,7 @@ class Job:
         if braked or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
             self._ready.appendleft(batch)  # the flow holds it back, or nobody needs to
         else:
-            delay = self._policy.backoff(len(batch.tries)) if hint is None else hint
+            delay = self._policy.backoff(batch.retries) if hint is None else hint
             self._serial += 1
             heappush(self._delayed, (now + delay, self._serial, batch))
 

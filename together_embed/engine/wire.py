@@ -127,11 +127,11 @@ def read_error(reply: Reply, scrub: Callable[[str], str]) -> StatusError:
         reply: The answer; its body may have been cut.
         scrub: Takes the key, and the request's texts, out of a server's words.
     """
-    fields = _error_fields(reply.body)
+    fields = _error_fields(reply.body, scrub)
     type_, param, code = (
         _name(fields.get(k), scrub) for k in ("type", "param", "code")
     )
-    message = excerpt(str(fields.get("message") or "no message"), scrub)
+    message = excerpt(_words(fields.get("message") or "no message"), scrub)
     if location := reply.headers.get("location"):
         message = excerpt(f"redirect to {location.partition('?')[0]}", scrub)
     request_id = reply.headers.get("x-request-id") or fields.get("id")
@@ -146,13 +146,13 @@ def read_error(reply: Reply, scrub: Callable[[str], str]) -> StatusError:
     )
 
 
-def _error_fields(body: bytes) -> dict[str, Any]:
+def _error_fields(body: bytes, scrub: Callable[[str], str]) -> dict[str, Any]:
     try:
         answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {"message": _plain(body.decode("utf-8", "replace"))}
+        return {"message": _plain(scrub(body.decode("utf-8", "replace")))}
     if not isinstance(answer, dict):
-        return {"message": _plain(str(answer))}
+        return {"message": _words(answer)}
     error = answer.get("error", answer)
     if isinstance(error, str):
         return {"message": error}
@@ -173,12 +173,23 @@ def _error_fields(body: bytes) -> dict[str, Any]:
 def _detail(detail: object) -> str:
     """Say what a validator found, without the input that it repeats."""
     if not isinstance(detail, list):
-        return str(detail)
+        return _words(detail)
     found = [item for item in detail[:3] if isinstance(item, dict)]
     return "; ".join(
-        f"{'.'.join(map(str, item.get('loc') or ()))}: {item.get('msg')}"
-        for item in found
+        f"{_place(item.get('loc'))}: {_words(item.get('msg'))}" for item in found
     )
+
+
+def _place(loc: object) -> str:
+    return ".".join(map(_words, loc)) if isinstance(loc, list) else _words(loc)
+
+
+def _words(value: object) -> str:
+    """Return a value of a server's JSON as text, whatever it sent there."""
+    try:
+        return str(value)
+    except (RecursionError, ValueError):  # too deep, or an integer without end
+        return "an answer that cannot be shown"
 
 
 def _plain(text: str) -> str:
@@ -188,10 +199,10 @@ def _plain(text: str) -> str:
 
 
 def _name(value: object, scrub: Callable[[str], str]) -> str | None:
-    return None if value is None else excerpt(str(value), scrub)[:100]
+    return None if value is None else excerpt(_words(value), scrub)[:100]
 
 
 def excerpt(text: str, scrub: Callable[[str], str]) -> str:
     """Return the start of a server's words on one line, scrubbed before it is cut."""
-    text = " ".join(scrub(text[: 20 * EXCERPT]).split())
+    text = " ".join(scrub(text)[: 20 * EXCERPT].split())
     return text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"

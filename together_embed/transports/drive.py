@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 from together_embed.engine.job import Job, Step, Ticket
 from together_embed.engine.outcome import Cause, Lost, Outcome
@@ -24,8 +24,9 @@ clock = time.monotonic
 """Seconds: the only clock that the engine ever sees."""
 
 Landing = tuple[Ticket, Outcome]
-END: Any = object()
-"""What a source gives when it has no further group; None would be a user's mistake."""
+END: Sequence[str] = []
+"""This very list is what a source gives when it has no further group. None would not
+do: in a user's list of groups it is a mistake, and not the end."""
 
 
 class SyncTransport(Protocol):
@@ -173,7 +174,7 @@ class Tasks:
 
     async def run(
         self, job: Job, source: AsyncIterator[Sequence[str]]
-    ) -> AsyncIterator[list[Row]]:
+    ) -> AsyncGenerator[list[Row], None]:
         """Carry out a job, and yield its groups in order as they become whole."""
         try:
             while True:
