@@ -86,7 +86,7 @@ _HEAD = (
 
 def write_table(rows: list[Row], about: dict[str, Any]) -> str:
     """Return the table, 97 columns wide, with what it was measured on."""
-    lines = [about["machine"], about["settings"], about["versions"], about["server"]]
+    lines = [about["machine"], about["settings"], about["versions"], about["load"]]
     for kind in dict.fromkeys(row.answers for row in rows):
         title = {"float": "JSON floats", "base64": "base64, where asked for"}[kind]
         lines += ["", f"Answers: {title}", _HEAD, "─" * len(_HEAD)]

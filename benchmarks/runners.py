@@ -39,6 +39,7 @@ class Result:
     texts: int
     wall: float
     cpu: float
+    others: float  # CPU that other processes took of this one's cores, of the wall
     peak_mb: float
     right: int
     server: dict[str, float]
@@ -74,21 +75,38 @@ def peak_mb() -> float:
         return used * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
+def busy_seconds(cores: list[int]) -> float:
+    """Return the time that `cores` were not idle since boot, whoever used them."""
+    try:
+        with open("/proc/stat") as stat:
+            lines = [line.split() for line in stat if line.startswith("cpu")]
+    except OSError:
+        return 0.0
+    names = {f"cpu{core}" for core in cores}
+    # user, nice, system; then idle, iowait, irq, softirq; then what was stolen.
+    ticks = [[*line[1:4], line[8]] for line in lines if line[0] in names]
+    return sum(int(tick) for core in ticks for tick in core) / os.sysconf("SC_CLK_TCK")
+
+
 class Clock:
     """Seconds of wall and CPU between `start` and `stop`, and the server's counts."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, cores: list[int]) -> None:
         self._url = url
+        self._cores = cores
 
     def start(self) -> None:
         """Reset the server's counts and start."""
         ask(self._url, "POST", "/reset")
+        self._busy = busy_seconds(self._cores)
         self._cpu, self._wall = cpu_seconds(), time.perf_counter()
 
     def stop(self) -> None:
         """Stop, and read what the server counted."""
         self.wall = time.perf_counter() - self._wall
         self.cpu = cpu_seconds() - self._cpu
+        busy = busy_seconds(self._cores) - self._busy
+        self.others = max(busy - self.cpu, 0.0) / self.wall
         self.peak_mb = peak_mb()
         self.server = ask(self._url, "GET", "/counts")
 
@@ -131,10 +149,12 @@ def version_of(package: str) -> str:
         return "source"
 
 
-def run(client: Client, job: Job, texts: list[str], width: int) -> Result:
+def run(
+    client: Client, job: Job, texts: list[str], width: int, cores: list[int]
+) -> Result:
     """Run `client` once and check what it returned."""
     warm = make_texts(2 if client.share > 8 else job.batch, WARM_UP)
-    clock = Clock(job.url)
+    clock = Clock(job.url, cores)
     if client.colour == "async":
         vectors = asyncio.run(run_async(client, job, warm, texts, clock))
     else:
@@ -147,6 +167,7 @@ def run(client: Client, job: Job, texts: list[str], width: int) -> Result:
         texts=len(texts),
         wall=clock.wall,
         cpu=clock.cpu,
+        others=clock.others,
         peak_mb=clock.peak_mb,
         right=count_right(texts, vectors, width),
         server=clock.server,
@@ -162,13 +183,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--width", type=int, required=True)
-    parser.add_argument("--cpus", type=int, nargs="*", help="the cores to stay on")
+    parser.add_argument(
+        "--cpus", type=int, nargs="*", default=[], help="the cores to stay on"
+    )
     options = parser.parse_args()
     if options.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, options.cpus)
     job = Job(options.url, options.batch, options.concurrency)
     texts = make_texts(options.texts)
-    result = run(CLIENTS[options.client], job, texts, options.width)
+    client = CLIENTS[options.client]
+    result = run(client, job, texts, options.width, options.cpus)
     print(json.dumps(asdict(result)))
 
 

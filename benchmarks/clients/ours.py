@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from clients.registry import KEY, MODEL, Embed, Job, client
 
 if TYPE_CHECKING:
+    from llama_index_together_embed import TogetherEmbedding
     from together_embed import EmbeddingsClient
 
 PACKAGE = "together-embed"
@@ -55,3 +56,29 @@ def core_as_it_comes(job: Job) -> Embed:
     core = EmbeddingsClient(MODEL, api_key=KEY, base_url=job.url)
     job.closers.append(core.aclose)
     return core.aembed
+
+
+def _llama_index(job: Job) -> TogetherEmbedding:
+    from llama_index_together_embed import TogetherEmbedding
+
+    return TogetherEmbedding(
+        MODEL,
+        api_key=KEY,
+        api_base=job.url,
+        embed_batch_size=job.batch,
+        max_concurrency=job.concurrency,
+    )
+
+
+@client(
+    "together-embed LlamaIndex", "sync", home="ours", package=PACKAGE, asks_base64=True
+)
+def llama_index_sync(job: Job) -> Embed:
+    return _llama_index(job).get_text_embedding_batch
+
+
+@client(
+    "together-embed LlamaIndex", "async", home="ours", package=PACKAGE, asks_base64=True
+)
+def llama_index_async(job: Job) -> Embed:
+    return _llama_index(job).aget_text_embedding_batch
