@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from together_embed.engine.flow import Counts, Flow
 from together_embed.engine.job import Dialect, Job, Plan
 from together_embed.engine.retry import Policy
-from together_embed.engine.wire import Row
+from together_embed.engine.rows import LISTS, Arrays, Form, Row
 from together_embed.settings import Key, KeySource, Settings
 from together_embed.settings import base_url as canonical
 from together_embed.transports.drive import Tasks, Threads, clock
 from together_embed.transports.route import Route, with_query
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from together_embed.transports.async_aiohttp import AiohttpTransport
@@ -135,27 +137,33 @@ class EmbeddingsClient:
             RequestError: A batch failed for good; the error names its texts.
             DeadlineExceededError: The call's time was over before its work.
         """
-        if not _some(texts):
-            return []
-        here = self._here()
-        driver = Threads(here.sync())
-        job = here.job(driver.wake, texts)
-        rows: list[Row] = []
-        for group in driver.run(job, iter(())):
-            rows = group
+        rows: list[Row] = self._embed(texts, LISTS)
         return rows
 
     async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
         """Do what `embed` does, as a coroutine on the running loop."""
-        if not _some(texts):
-            return []
-        here = self._here()
-        driver = Tasks(here.asynchronous())
-        job = here.job(driver.wake, texts)
-        rows: list[Row] = []
-        async with aclosing(driver.run(job, _nothing())) as groups:
-            async for group in groups:
-                rows = group
+        rows: list[Row] = await self._aembed(texts, LISTS)
+        return rows
+
+    def embed_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the embeddings of `embed` as one array, in order.
+
+        Needs numpy (the extra `arrays`). Where the answers are base64, no number becomes
+        a Python float on its way.
+
+        Returns:
+            An array of shape (len(texts), width) and type float32; of shape (0, 0) for
+            no texts.
+
+        Raises:
+            The errors of `embed`.
+        """
+        rows: NDArray[np.float32] = self._embed(texts, Arrays())
+        return rows
+
+    async def aembed_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Do what `embed_array` does, as a coroutine on the running loop."""
+        rows: NDArray[np.float32] = await self._aembed(texts, Arrays())
         return rows
 
     def embed_batches(
@@ -236,6 +244,24 @@ class EmbeddingsClient:
         twin._set_up(self._settings)
         return twin
 
+    def _embed(self, texts: Sequence[str], form: Form) -> Any:
+        if not _some(texts):
+            return form.empty(0, 0)
+        here = self._here()
+        driver = Threads(here.sync())
+        (rows,) = driver.run(here.job(driver.wake, texts, form), iter(()))
+        return rows
+
+    async def _aembed(self, texts: Sequence[str], form: Form) -> Any:
+        if not _some(texts):
+            return form.empty(0, 0)
+        here = self._here()
+        driver = Tasks(here.asynchronous())
+        job = here.job(driver.wake, texts, form)
+        async with aclosing(driver.run(job, _nothing())) as groups:
+            (rows,) = [group async for group in groups]
+        return rows
+
     def _set_up(self, settings: Settings) -> None:
         self._settings = settings
         self._process = _Process(settings)
@@ -286,8 +312,14 @@ class _Process:
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
 
-    def job(self, wake: Callable[[], None], texts: Sequence[str] | None = None) -> Job:
-        job = Job(self._plan, self._policy, self.flow, self._dialect, clock(), wake)
+    def job(
+        self,
+        wake: Callable[[], None],
+        texts: Sequence[str] | None = None,
+        form: Form = LISTS,
+    ) -> Job:
+        plan, policy, dialect = self._plan, self._policy, self._dialect
+        job = Job(plan, policy, self.flow, dialect, clock(), wake, form)
         if texts is not None:
             job.add(texts)
             job.complete()

@@ -1,4 +1,4 @@
-"""The command `together-embed`: its subcommands by name, each loaded when it is used."""
+"""The command `together-embed`: subcommands by name, each loaded when it is used."""
 
 from __future__ import annotations
 

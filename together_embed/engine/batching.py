@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from together_embed.engine import wire
-from together_embed.engine.wire import Row
+from together_embed.engine.rows import Form
 from together_embed.errors import Attempt, InputError
 
 
@@ -16,19 +17,20 @@ class Group:
     Attributes:
         start: The number of the group's first text within the whole call.
         unique: The different texts, in the order of their first appearance.
-        rows: A row for each of `unique`, None where it is not there yet.
-        missing: How many of `rows` are None.
+        missing: How many of `unique` have no row yet.
     """
 
-    __slots__ = ("_places", "missing", "rows", "start", "unique")
+    __slots__ = ("_form", "_known", "_places", "_rows", "missing", "start", "unique")
 
-    def __init__(self, texts: Sequence[str], start: int) -> None:
+    def __init__(self, texts: Sequence[str], start: int, form: Form) -> None:
         first: dict[str, int] = {}
         places = [first.setdefault(text, len(first)) for text in texts]
         self.start = start
         self.unique = list(first)
-        self.rows: list[Row | None] = [None] * len(first)
         self.missing = len(first)
+        self._form = form
+        self._known = bytearray(len(first))
+        self._rows: Any = None  # made when the width is known
         self._places = places if len(first) < len(places) else None
 
     @property
@@ -47,25 +49,25 @@ class Group:
         """Say where in the call the texts stand that have no row yet."""
         places = range(len(self.unique)) if self._places is None else self._places
         for index, place in enumerate(places, self.start):
-            if self.rows[place] is None:
+            if not self._known[place]:
                 yield index
 
-    def put(self, start: int, rows: list[Row]) -> None:
-        """Keep the rows of `unique[start:start + len(rows)]`."""
-        self.rows[start : start + len(rows)] = rows
-        self.missing -= len(rows)
+    def put(self, start: int, block: Any, width: int) -> None:
+        """Keep the rows of `unique[start:start + len(block)]`."""
+        if self._rows is None:
+            self._rows = self._form.empty(len(self.unique), width)
+        stop = start + len(block)
+        self._rows[start:stop] = block
+        self.missing -= len(block)
+        self._known[start:stop] = b"\1" * len(block)
 
-    def expand(self) -> list[Row]:
-        """Return a row for every text; each is a list of its own."""
-        rows: list[Row] = self.rows  # type: ignore[assignment]  # none is missing
+    def expand(self) -> Any:
+        """Return a row for every text, in the group's form."""
+        if self._rows is None:
+            return self._form.empty(0, 0)
         if self._places is None:
-            return rows
-        used: set[int] = set()
-        expanded: list[Row] = []
-        for place in self._places:
-            expanded.append(rows[place].copy() if place in used else rows[place])
-            used.add(place)
-        return expanded
+            return self._rows
+        return self._form.spread(self._rows, self._places)
 
 
 @dataclass(slots=True, eq=False)

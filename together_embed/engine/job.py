@@ -29,7 +29,7 @@ from together_embed.engine.batching import Batch, Group
 from together_embed.engine.flow import Flow, Verdict
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.retry import Policy
-from together_embed.engine.wire import Row
+from together_embed.engine.rows import LISTS, Form, InvalidReply
 from together_embed.errors import (
     Attempt,
     BadRequestError,
@@ -137,11 +137,13 @@ class Job:
         dialect: Dialect,
         now: float,
         wake: Callable[[], None],
+        form: Form = LISTS,
     ) -> None:
         self._plan = plan
         self._policy = policy
         self._flow = flow
         self._dialect = dialect
+        self._form = form
         self._line = flow.join(wake)
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups: deque[Group] = deque()
@@ -165,7 +167,7 @@ class Job:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
         """
         batching.check(texts, self._added)
-        group = Group(texts, self._added)
+        group = Group(texts, self._added, self._form)
         plan = self._plan
         batches = list(batching.cut(group, plan.batch_size, plan.room))
         self._added += group.count
@@ -184,7 +186,7 @@ class Job:
             and len(self._groups) < 2 * self._flow.limit
         )
 
-    def take(self) -> list[list[Row]]:
+    def take(self) -> list[Any]:
         """Return the groups that are whole and whose predecessors were all taken."""
         taken = []
         while self._groups and not self._groups[0].missing:
@@ -254,15 +256,16 @@ class Job:
         ticket, reply = self._undigested.popleft()
         batch = ticket.batch
         try:
-            rows = wire.read_rows(reply.body, batch.stop - batch.start, self._width)
-        except wire.InvalidReply as error:
+            count = batch.stop - batch.start
+            block = wire.read_rows(reply.body, count, self._width, self._form)
+        except InvalidReply as error:
             self._flow.count_invalid()
             self._again(ticket, InvalidResponseError(str(error)), 200, now)
             return
-        self._width = self._width or len(rows[0])
+        self._width = self._width or len(block[0])
         if self._dialect.base64 is None:
             self._dialect.base64 = ticket.base64
-        batch.group.put(batch.start, rows)
+        batch.group.put(batch.start, block, self._width)
         if not batch.group.missing:
             group = batch.group
             self._flow.count_texts(group.count, group.count - len(group.unique))

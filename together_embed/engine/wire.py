@@ -1,40 +1,29 @@
-"""A batch to bytes, and bytes to rows that are known to be right.
+"""A batch to bytes, and bytes to embeddings in the order of the batch's texts.
 
-Nothing leaves this module as a vector that was not checked: the count, the `index` of
-each row (a permutation), one width, every number a finite float. Whatever is wrong with
-a 200 is one `InvalidReply` that says what.
+Nothing leaves this module unchecked: the count, the `index` of each row (a
+permutation), and that a row is numbers or text. `rows` checks the rows themselves.
+Whatever is wrong with a 200 is one `InvalidReply` that says what.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import sys
-from array import array
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from together_embed.engine.outcome import Reply
+from together_embed.engine.rows import LISTS, Embedding, Form, InvalidReply
 from together_embed.errors import StatusError, class_of
-
-Row = list[float]
-"""One embedding: `width` Python floats."""
 
 EXCERPT = 300
 """Characters of a server's own words that an error keeps."""
 
 
-class InvalidReply(Exception):  # noqa: N818 - it names an answer
-    """A 200 that is no answer to the request; the message says why."""
-
-
 class _Item(msgspec.Struct, gc=False):
     index: int
-    embedding: list[float] | str
+    embedding: Embedding
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -62,13 +51,16 @@ def size(text: str) -> int:
     return len(msgspec.json.encode(text)) + 1
 
 
-def read_rows(body: bytes, count: int, width: int | None = None) -> list[Row]:
-    """Return the `count` rows of an answer in the order of the request's texts.
+def read_rows(
+    body: bytes, count: int, width: int | None = None, form: Form = LISTS
+) -> Any:
+    """Return the `count` rows of an answer, in the order of the request's texts.
 
     Args:
         body: The body of a 200.
         count: How many texts the request held.
         width: The width that every row must have; None where none is known yet.
+        form: What the rows are made into.
 
     Raises:
         InvalidReply: Anything at all is wrong with the answer.
@@ -79,42 +71,14 @@ def read_rows(body: bytes, count: int, width: int | None = None) -> list[Row]:
         raise InvalidReply(f"not what was asked for: {error}") from None
     if len(items) != count:
         raise InvalidReply(f"{len(items)} rows for {count} texts")
-    rows: list[Row | None] = [None] * count
+    ordered: list[Any] = [None] * count
     for item in items:
         if not 0 <= item.index < count:
             raise InvalidReply(f"an index outside of 0..{count - 1}")
-        if rows[item.index] is not None:
+        if ordered[item.index] is not None:
             raise InvalidReply(f"index {item.index} comes twice")
-        row = _row(item)
-        width = width or len(row)
-        if not row or len(row) != width:
-            raise InvalidReply(f"row {item.index} is {len(row)} wide, not {width}")
-        rows[item.index] = row
-    return rows  # type: ignore[return-value]  # a permutation leaves no None
-
-
-def _row(item: _Item) -> Row:
-    if isinstance(item.embedding, list):
-        return item.embedding
-    try:
-        packed = a2b_base64(item.embedding)
-    except (Base64Error, ValueError):
-        packed = b""
-    # The decoder skips what is no base64: the length tells whether it skipped any.
-    if not packed or len(packed) != _decoded_length(item.embedding) or len(packed) % 4:
-        raise InvalidReply(f"row {item.index} is no base64 of float32 numbers")
-    numbers = array("f", packed)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    row = numbers.tolist()
-    # The sum of finite float32 cannot overflow a double: it speaks for each number.
-    if not math.isfinite(sum(row)):
-        raise InvalidReply(f"row {item.index} holds a number that is not finite")
-    return row
-
-
-def _decoded_length(text: str) -> int:
-    return len(text) * 3 // 4 - text.endswith("=") - text.endswith("==")
+        ordered[item.index] = item.embedding
+    return form.read(ordered, width)
 
 
 def read_error(reply: Reply, scrub: Callable[[str], str]) -> StatusError:

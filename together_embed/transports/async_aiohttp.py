@@ -9,8 +9,10 @@ wrapped on the loop that holds a session of ours.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import ssl
+from contextlib import suppress
 from weakref import WeakSet
 
 import aiohttp
@@ -21,6 +23,9 @@ from together_embed.transports.route import MAX_ERROR, MAX_REPLY, Route
 READ_BUFFER = 1024 * 1024
 """Bytes that may wait unread before the socket is told to pause. The default of 64 KiB
 would pause and resume a dozen times in an answer of 800 KB."""
+
+CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
+"""How the system says that the other side has closed."""
 
 
 class AiohttpTransport:
@@ -33,7 +38,9 @@ class AiohttpTransport:
             _context(route.trusted()) if route.url.startswith("https:") else True
         )
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._retired: dict[asyncio.AbstractEventLoop, list[aiohttp.ClientSession]] = {}
         self._hooked: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._shutting: set[asyncio.Task[None]] = set()
 
     async def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post `body` and bring back what became of it, within `seconds`."""
@@ -58,18 +65,43 @@ class AiohttpTransport:
 
     async def aclose(self) -> None:
         """Close the session of the running loop."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
-            await session.close()
+        loop = asyncio.get_running_loop()
+        self._retire(loop)
+        await self._shut(loop)
 
     def close(self) -> None:
-        """Close the sessions of all loops that are not in the middle of something."""
-        for loop, session in list(self._sessions.items()):
+        """Close the sessions of all loops, now or when their loop next runs or ends."""
+        for loop in list(self._sessions):
+            self._retire(loop)
             if loop.is_running():
-                asyncio.run_coroutine_threadsafe(session.close(), loop)
-            elif not loop.is_closed():
-                loop.run_until_complete(session.close())
-        self._sessions.clear()
+                with suppress(RuntimeError):  # it was closed in between
+                    loop.call_soon_threadsafe(self._begin_shutting, loop)
+            else:
+                self._run_shut(loop)
+
+    def _retire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let no further request use the loop's session."""
+        session = self._sessions.pop(loop, None)
+        if session is not None:
+            self._retired.setdefault(loop, []).append(session)
+
+    def _begin_shutting(self, loop: asyncio.AbstractEventLoop) -> None:
+        task = loop.create_task(self._shut(loop))
+        self._shutting.add(task)
+        task.add_done_callback(self._shutting.discard)
+
+    def _run_shut(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run a loop that rests for as long as the closing takes."""
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            return  # this thread runs another loop: the end of the first one does it
+        if not loop.is_closed():
+            loop.run_until_complete(self._shut(loop))
+
+    async def _shut(self, loop: asyncio.AbstractEventLoop) -> None:
+        for session in self._retired.get(loop, ()):
+            await session.close()
+        self._retired.pop(loop, None)
 
     def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -97,9 +129,9 @@ class AiohttpTransport:
         close = loop.close
 
         def close_session_first() -> None:
-            session = self._sessions.pop(loop, None)
-            if session is not None and not (loop.is_closed() or loop.is_running()):
-                loop.run_until_complete(session.close())
+            if not loop.is_running():  # else `close` says so
+                self._retire(loop)
+                self._run_shut(loop)
             close()
 
         loop.close = close_session_first  # type: ignore[method-assign]
@@ -141,11 +173,13 @@ def lost(error: Exception, *, began: bool) -> Lost:
     detail = type(error).__name__
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         return Lost(Cause.TIMEOUT, detail)
-    closed = isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionResetError))
-    if closed and not began:
-        return Lost(Cause.CLOSED_EARLY, detail)
     if isinstance(error, aiohttp.ClientConnectorError):
         return Lost(Cause.UNREACHABLE, detail)
+    closed = isinstance(error, aiohttp.ServerDisconnectedError) or (
+        isinstance(error, OSError) and error.errno in CLOSED
+    )
+    if closed and not began:
+        return Lost(Cause.CLOSED_EARLY, detail)
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return Lost(Cause.CONNECTION, detail)
     return Lost(Cause.CRASH, detail, error)

@@ -14,11 +14,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 from together_embed.engine.job import Job, Step, Ticket
 from together_embed.engine.outcome import Cause, Lost, Outcome
-from together_embed.engine.wire import Row
 
 clock = time.monotonic
 """Seconds: the only clock that the engine ever sees."""
@@ -63,7 +62,7 @@ class Threads:
         """End the present wait, from any thread."""
         self._inbox.put(None)
 
-    def run(self, job: Job, source: Iterator[Sequence[str]]) -> Iterator[list[Row]]:
+    def run(self, job: Job, source: Iterator[Sequence[str]]) -> Iterator[Any]:
         """Carry out a job, and yield its groups in order as they become whole."""
         try:
             while True:
@@ -174,7 +173,7 @@ class Tasks:
 
     async def run(
         self, job: Job, source: AsyncIterator[Sequence[str]]
-    ) -> AsyncGenerator[list[Row], None]:
+    ) -> AsyncGenerator[Any, None]:
         """Carry out a job, and yield its groups in order as they become whole."""
         try:
             while True:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from together_embed.errors import ConfigurationError
+
 MAX_REPLY = 256 * 1024 * 1024
 """Bytes of an answer that are read: 2,048 rows of width 4,096 as JSON take 190 MB."""
 MAX_ERROR = 64 * 1024
@@ -42,6 +44,8 @@ class Route:
 
         proxies = get_environ_proxies(self.url, no_proxy=None)
         proxy: str | None = select_proxy(self.url, proxies)
+        if proxy and "://" not in proxy:
+            proxy = f"http://{proxy}"  # curl's habit; aiohttp would take it amiss
         return proxy
 
     def trusted(self) -> str:
@@ -49,6 +53,9 @@ class Route:
 
         The variables are asked in the order in which the more special comes first;
         without them it is the bundle that `requests` brings.
+
+        Raises:
+            ConfigurationError: A variable names what is not there.
         """
         for name in (
             "REQUESTS_CA_BUNDLE",
@@ -57,6 +64,8 @@ class Route:
             "SSL_CERT_DIR",
         ):
             if path := os.environ.get(name):
+                if not os.path.exists(path):
+                    raise ConfigurationError(f"{name} names a file that is not there")
                 return path
         import certifi
 

@@ -20,8 +20,8 @@ from together_embed.transports.route import MAX_ERROR, MAX_REPLY, Route
 POOL = 1024
 """Idle connections that are kept: more than may ever be in flight, so that none is
 thrown away with a warning."""
-PIECE = 1024 * 1024
-"""Bytes that are read between two looks at the clock and the bound."""
+PIECE = 256 * 1024
+"""Bytes that are read between two looks at the clock and the bound, at most."""
 
 
 class RequestsTransport:
@@ -70,11 +70,12 @@ def _read(response: requests.Response, ends_at: float | None) -> Outcome:
     """Read the body up to a bound, and no longer than to `ends_at`."""
     ok = response.status_code == 200
     bound = MAX_REPLY if ok else MAX_ERROR
-    if ok and int(response.headers.get("content-length") or 0) > bound:
-        return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
+    # What is there already, and not all of a piece: a body that comes in drops would
+    # else keep the clock from being looked at.
+    read = getattr(response.raw, "read1", response.raw.read)
     pieces: list[bytes] = []
     size = 0
-    while piece := response.raw.read(PIECE, decode_content=True):
+    while piece := read(PIECE, decode_content=True):
         pieces.append(piece)
         size += len(piece)
         if size > bound:
