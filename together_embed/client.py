@@ -148,8 +148,8 @@ class EmbeddingsClient:
     def embed_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of `embed` as one array, in order.
 
-        Needs numpy (the extra `arrays`). Where the answers are base64, no number becomes
-        a Python float on its way.
+        Needs numpy (the extra `arrays`). Where the answers are base64, no number is
+        ever a Python float.
 
         Returns:
             An array of shape (len(texts), width) and type float32; of shape (0, 0) for

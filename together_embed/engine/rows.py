@@ -1,0 +1,157 @@
+"""The forms in which vectors are handed out: lists of floats, or one float32 array.
+
+A form turns the embeddings of an answer into a block of rows, and blocks into a result.
+Either refuses what is not right in the numbers themselves: an empty row, two widths,
+what is no base64 of float32, what is not finite.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from together_embed.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Row = list[float]
+"""One embedding: `width` Python floats."""
+Embedding = list[float] | str
+"""One embedding as an answer holds it: numbers, or base64 of little-endian float32."""
+
+
+class InvalidReply(Exception):  # noqa: N818 - it names an answer
+    """A 200 that is no answer to the request; the message says why."""
+
+
+class Form(Protocol):
+    """How rows are kept."""
+
+    def read(self, embeddings: Sequence[Embedding], width: int | None) -> Any:
+        """Return the block of an answer's embeddings, each `width` wide if known.
+
+        Raises:
+            InvalidReply: A row is not right.
+        """
+
+    def empty(self, count: int, width: int) -> Any:
+        """Return what `count` rows will be put into."""
+
+    def spread(self, rows: Any, places: Sequence[int]) -> Any:
+        """Return the row of each place; places that are the same share no memory."""
+
+
+class Lists:
+    """Rows are lists of Python floats, as vector stores want them."""
+
+    def read(self, embeddings: Sequence[Embedding], width: int | None) -> list[Row]:
+        """Return a list for each embedding."""
+        block = []
+        for number, embedding in enumerate(embeddings):
+            row = _floats(embedding, number)
+            width = width or len(row)
+            _check_width(row, width, number)
+            block.append(row)
+        return block
+
+    def empty(self, count: int, width: int) -> list[Row]:  # noqa: ARG002 - any width
+        """Return a list of rows to come."""
+        return [[]] * count
+
+    def spread(self, rows: list[Row], places: Sequence[int]) -> list[Row]:
+        """Return a list of its own for each place."""
+        used: set[int] = set()
+        spread = []
+        for place in places:
+            spread.append(rows[place].copy() if place in used else rows[place])
+            used.add(place)
+        return spread
+
+
+LISTS = Lists()
+
+
+class Arrays:
+    """Rows are those of one float32 array; base64 gets there without a Python float."""
+
+    def __init__(self) -> None:
+        try:
+            import numpy
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                'arrays need numpy: pip install "together-embed[arrays]"'
+            ) from None
+        self._np = numpy
+
+    def read(
+        self, embeddings: Sequence[Embedding], width: int | None
+    ) -> NDArray[np.float32]:
+        """Return an array of shape (len(embeddings), width)."""
+        np = self._np
+        block: NDArray[np.float32] | None = None
+        with np.errstate(over="ignore"):  # what overflows float32 is refused below
+            for number, embedding in enumerate(embeddings):
+                row: Any = (
+                    np.frombuffer(_packed(embedding, number), "<f4")
+                    if isinstance(embedding, str)
+                    else np.fromiter(embedding, np.float32, len(embedding))
+                )
+                if block is None:
+                    width = width or len(row)
+                    block = np.empty((len(embeddings), width), np.float32)
+                _check_width(row, block.shape[1], number)
+                block[number] = row
+        if block is None:
+            return self.empty(0, width or 0)
+        if not np.isfinite(block).all():
+            raise InvalidReply("a row holds a number that is no finite float32")
+        return block
+
+    def empty(self, count: int, width: int) -> NDArray[np.float32]:
+        """Return an array whose rows are to come."""
+        rows: NDArray[np.float32] = self._np.empty((count, width), self._np.float32)
+        return rows
+
+    def spread(
+        self, rows: NDArray[np.float32], places: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Return a copy with a row for each place."""
+        spread: NDArray[np.float32] = rows[list(places)]
+        return spread
+
+
+def _check_width(row: Sequence[float], width: int, number: int) -> None:
+    if not len(row) or len(row) != width:
+        raise InvalidReply(f"row {number} is {len(row)} wide, not {width or 'wider'}")
+
+
+def _floats(embedding: Embedding, number: int) -> Row:
+    if isinstance(embedding, list):
+        return embedding
+    numbers = array("f", _packed(embedding, number))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    row = numbers.tolist()
+    # The sum of finite float32 cannot overflow a double: it speaks for each number.
+    if not math.isfinite(sum(row)):
+        raise InvalidReply(f"row {number} holds a number that is not finite")
+    return row
+
+
+def _packed(text: str, number: int) -> bytes:
+    """Decode base64, strictly: the decoder skips what is none, and its length tells."""
+    try:
+        packed = a2b_base64(text)
+    except (Base64Error, ValueError):
+        packed = b""
+    length = len(text) * 3 // 4 - text.endswith("=") - text.endswith("==")
+    if not packed or len(packed) != length or length % 4:
+        raise InvalidReply(f"row {number} is no base64 of float32 numbers")
+    return packed
