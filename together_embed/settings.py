@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Literal, Protocol, TypeGuard
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import msgspec
 
 from together_embed.errors import ConfigurationError
 
@@ -36,10 +39,12 @@ class Key:
     is asked for each request, so that keys can be rotated.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_shown", "_source")
 
     def __init__(self, source: KeySource = None) -> None:
         self._source = source
+        # Where keys rotate, a server may repeat one that the source has forgotten.
+        self._shown: deque[str] = deque(maxlen=64)
         if isinstance(source, str) or _has_secret(source):
             self.reveal()  # an unusable key is refused at once
 
@@ -56,7 +61,14 @@ class Key:
             source = source.get_secret_value()
         elif callable(source):
             source = source()
-        return _clean(source)
+        key = _clean(source)
+        if key is not None and key not in self._shown:
+            self._shown.append(key)
+        return key
+
+    def scrub(self, words: str) -> str:
+        """Take the keys of late out of what a server said."""
+        return _hide(words, *tuple(self._shown))
 
     def __repr__(self) -> str:
         return "Key(hidden)"
@@ -121,12 +133,18 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.model or not isinstance(self.model, str):
             raise ConfigurationError("model must be the name of an embedding model")
+        _json("model", self.model)
+        _json("extra_body", self.extra_body)
         for name in ("batch_size", "max_batch_bytes", "max_concurrency", "dimensions"):
             _at_least(name, getattr(self, name), 1)
         _at_least("max_retries", self.max_retries, 0)
-        for seconds in (self.connect_seconds, self.read_seconds, self.deadline):
-            if seconds is not None and not seconds > 0:
-                raise ConfigurationError("timeout and deadline are positive seconds")
+        if isinstance(self.timeout, tuple) and len(self.timeout) != 2:
+            raise ConfigurationError("timeout is seconds, or (connect, read) seconds")
+        for seconds in (self.connect_seconds, self.read_seconds):
+            _seconds("timeout", seconds)
+        _seconds("deadline", self.deadline)
+        for name, value in self.headers.items():
+            _header(name, value)
         if self.encoding_format not in ("auto", "float", "base64"):
             raise ConfigurationError(
                 "encoding_format is 'auto', 'float' or 'base64', "
@@ -161,13 +179,13 @@ class Settings:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": USER_AGENT,
-            **self.headers,
+            # In one spelling, so that the user's own replace these.
+            **{name.title(): value for name, value in self.headers.items()},
         }
         key = self.key.reveal()
         host = urlsplit(self.base_url).hostname or ""
         if key is None:
-            own = "authorization" in map(str.lower, headers)
-            if is_together(host) and not own:
+            if is_together(host) and "Authorization" not in headers:
                 raise ConfigurationError(
                     f"no API key: set {KEY_VARIABLE} or pass api_key"
                 )
@@ -186,10 +204,17 @@ class Settings:
 
     def scrub(self, words: str) -> str:
         """Take the key out of what a server said."""
-        for secret in (self.key.reveal(), *self.headers.values()):
-            if secret and len(secret) > 3:
-                words = words.replace(secret, "[hidden]")
-        return words
+        for value in self.headers.values():
+            secret = value.split()[-1:]  # without a scheme such as Bearer
+            words = _hide(words, *secret)
+        return self.key.scrub(words)
+
+
+def _hide(words: str, *secrets: str) -> str:
+    for secret in secrets:
+        if len(secret) > 3:
+            words = words.replace(secret, "[hidden]")
+    return words
 
 
 def _at_least(name: str, value: object, least: int) -> None:
@@ -197,6 +222,38 @@ def _at_least(name: str, value: object, least: int) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigurationError(f"{name} is {value!r}; it must be at least {least}")
+
+
+LONGEST = 1_000_000
+"""Seconds, eleven days: the system refuses waits not much longer than that."""
+
+
+def _seconds(name: str, value: object) -> None:
+    if value is None:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value <= LONGEST:  # type: ignore[operator]
+        raise ConfigurationError(
+            f"{name} is {value!r}; it must be seconds above 0, or None for no bound"
+        )
+
+
+def _header(name: object, value: object) -> None:
+    """Refuse what would break the request, or show up in the error that says so."""
+    words = isinstance(name, str) and isinstance(value, str)
+    if not words or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", str(name)):
+        raise ConfigurationError("headers: names and values must be plain strings")
+    if not re.fullmatch(r"[\t\x20-\x7e]*", str(value)):
+        raise ConfigurationError(
+            f"headers: the value of {name} holds a character that no header can carry"
+        )
+
+
+def _json(name: str, value: object) -> None:
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigurationError(f"{name} cannot be written as JSON") from None
 
 
 def base_url(given: str | None) -> str:
@@ -211,7 +268,7 @@ def base_url(given: str | None) -> str:
     """
     named = (os.environ.get(name) for name in BASE_URL_VARIABLES)
     url = (given or next(filter(None, named), None) or BASE_URL).strip()
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
             f"base_url must be http(s):// and a host, such as {BASE_URL}"
@@ -232,6 +289,17 @@ def base_url(given: str | None) -> str:
     if not path and (not exact or is_together(parts.hostname)):
         path = "/v1"
     return urlunsplit((parts.scheme, parts.netloc.lower(), path, "", ""))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - read since it is this that checks it
+    except ValueError:
+        raise ConfigurationError(
+            "base_url has an address or port that is none"
+        ) from None
+    return parts
 
 
 def is_together(host: str) -> bool:
