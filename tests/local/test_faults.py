@@ -303,3 +303,5 @@ def test_a_fault_is_counted_as_what_it_is(
     assert endpoint.failed == (0 if fault.lawful else 1)
     assert endpoint.texts == (len(TEXTS) if fault.lawful else 0)
     assert endpoint.log[0].fault == fault.kind
+    silent = fault.kind in ("reset", "hang_up")
+    assert endpoint.log[0].status == (0 if silent else fault.status)

@@ -80,6 +80,12 @@ def test_a_question_is_nearest_to_the_text_that_shares_its_words(
     assert all(near(question, answer) > near(question, other) for other in others)
 
 
+def test_a_word_said_often_does_not_drown_the_others() -> None:
+    often = "whale " * 50 + "harpoon"
+    assert near(often, "harpoon") > 0.1
+    assert near("whale " * 50, "whale") == pytest.approx(1)
+
+
 def test_case_and_punctuation_hardly_matter_and_spelling_a_little() -> None:
     assert near("Open the gate!", "open THE gate") == pytest.approx(1)
     assert near("normalisation", "normalization") > 0.3

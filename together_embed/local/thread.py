@@ -6,7 +6,6 @@ the thread is gone. In a forked child `stop` does nothing: the server is its par
 
 import asyncio
 import logging
-import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -43,7 +42,6 @@ class ServerThread:
         self._max_bytes = max_bytes
         self._keep_alive = keep_alive
         self._thread: threading.Thread | None = None
-        self._pid = 0
 
     def start(self, host: str, port: int) -> int:
         """Listen, and give the port.
@@ -56,7 +54,6 @@ class ServerThread:
             raise RuntimeError("an endpoint runs once; make another one")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=1024)
-        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
         ready = threading.Event()
@@ -73,9 +70,8 @@ class ServerThread:
 
     def stop(self) -> None:
         """Close the socket and every connection, and wait for the thread to end."""
-        if self._thread is None or self._pid != os.getpid():
-            return
-        if self._thread.is_alive():
+        # In a forked child no thread but its own is alive.
+        if self._thread is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread.join()
 
