@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -18,6 +19,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from together_embed import source
 from together_embed.engine.flow import Counts, Flow
 from together_embed.engine.job import Dialect, Job, Plan
 from together_embed.engine.retry import Policy
@@ -180,20 +182,70 @@ class EmbeddingsClient:
         Raises:
             The errors of `embed`; what was yielded before remains right.
         """
-        here = self._here()
-        driver = Threads(here.sync())
-        yield from driver.run(here.job(driver.wake), iter(batches))
+        for _, rows in self._stream(batches, LISTS, ordered=True):
+            yield rows
 
     async def aembed_batches(
         self, batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]]
     ) -> AsyncIterator[list[list[float]]]:
         """Do what `embed_batches` does on the running loop, from either iterable."""
-        here = self._here()
-        driver = Tasks(here.asynchronous())
-        run = driver.run(here.job(driver.wake), _asynchronous(batches))
+        run = self._astream(source.each(batches), LISTS, ordered=True)
         async with aclosing(run) as groups:
-            async for rows in groups:
+            async for _, rows in groups:
                 yield rows
+
+    def stream(
+        self, texts: Iterable[str], *, ordered: bool = True
+    ) -> Iterator[tuple[int, list[float]]]:
+        """Yield the number and the embedding of each text of an endless iterable.
+
+        Texts are taken as they can be put to use, `batch_size` at a time: memory holds
+        what is in flight. Equal texts go out once a batch.
+
+        Args:
+            texts: Any iterable of texts. Where it blocks, answers wait for it;
+                `astream` with an async iterable does not.
+            ordered: Whether texts come out in order, or as they are completed.
+
+        Raises:
+            The errors of `embed`; what was yielded before remains right.
+        """
+        batches = source.batched(texts, self._settings.batch_size)
+        for start, rows in self._stream(batches, LISTS, ordered=ordered):
+            yield from enumerate(rows, start)
+
+    async def astream(
+        self, texts: Iterable[str] | AsyncIterable[str], *, ordered: bool = True
+    ) -> AsyncIterator[tuple[int, list[float]]]:
+        """Do what `stream` does on the running loop, from either iterable."""
+        batches = source.abatched(texts, self._settings.batch_size)
+        run = self._astream(batches, LISTS, ordered=ordered)
+        async with aclosing(run) as groups:
+            async for start, rows in groups:
+                for number, row in enumerate(rows, start):
+                    yield number, row
+
+    def stream_arrays(
+        self, texts: Iterable[str], *, ordered: bool = True
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Do what `stream` does, a batch at a time and as arrays.
+
+        Yields:
+            The number of a batch's first text, and an array of shape (texts of the
+            batch, width). Needs numpy.
+        """
+        batches = source.batched(texts, self._settings.batch_size)
+        yield from self._stream(batches, Arrays(), ordered=ordered)
+
+    async def astream_arrays(
+        self, texts: Iterable[str] | AsyncIterable[str], *, ordered: bool = True
+    ) -> AsyncIterator[tuple[int, NDArray[np.float32]]]:
+        """Do what `stream_arrays` does on the running loop, from either iterable."""
+        batches = source.abatched(texts, self._settings.batch_size)
+        run = self._astream(batches, Arrays(), ordered=ordered)
+        async with aclosing(run) as groups:
+            async for group in groups:
+                yield group
 
     def close(self) -> None:
         """Close the connections. The client opens new ones when it is used again."""
@@ -249,7 +301,7 @@ class EmbeddingsClient:
             return form.empty(0, 0)
         here = self._here()
         driver = Threads(here.sync())
-        (rows,) = driver.run(here.job(driver.wake, texts, form), iter(()))
+        ((_, rows),) = driver.run(here.job(driver.wake, texts, form), iter(()))
         return rows
 
     async def _aembed(self, texts: Sequence[str], form: Form) -> Any:
@@ -258,9 +310,27 @@ class EmbeddingsClient:
         here = self._here()
         driver = Tasks(here.asynchronous())
         job = here.job(driver.wake, texts, form)
-        async with aclosing(driver.run(job, _nothing())) as groups:
-            (rows,) = [group async for group in groups]
+        async with aclosing(driver.run(job, source.nothing())) as groups:
+            ((_, rows),) = [group async for group in groups]
         return rows
+
+    def _stream(
+        self, batches: Iterable[Sequence[str]], form: Form, *, ordered: bool
+    ) -> Iterator[tuple[int, Any]]:
+        here = self._here()
+        driver = Threads(here.sync())
+        job = here.job(driver.wake, None, form, ordered=ordered)
+        yield from driver.run(job, iter(batches))
+
+    async def _astream(
+        self, batches: AsyncIterator[Sequence[str]], form: Form, *, ordered: bool
+    ) -> AsyncGenerator[tuple[int, Any], None]:
+        here = self._here()
+        driver = Tasks(here.asynchronous())
+        job = here.job(driver.wake, None, form, ordered=ordered)
+        async with aclosing(driver.run(job, batches)) as groups:
+            async for group in groups:
+                yield group
 
     def _set_up(self, settings: Settings) -> None:
         self._settings = settings
@@ -317,9 +387,12 @@ class _Process:
         wake: Callable[[], None],
         texts: Sequence[str] | None = None,
         form: Form = LISTS,
+        *,
+        ordered: bool = True,
     ) -> Job:
         plan, policy, dialect = self._plan, self._policy, self._dialect
-        job = Job(plan, policy, self.flow, dialect, clock(), wake, form)
+        now = clock()
+        job = Job(plan, policy, self.flow, dialect, now, wake, form, ordered=ordered)
         if texts is not None:
             job.add(texts)
             job.complete()
@@ -353,19 +426,3 @@ class _Process:
 def _some(texts: Sequence[str]) -> bool:
     """Tell whether there is anything to do; numpy arrays have no truth of their own."""
     return isinstance(texts, str) or len(texts) > 0
-
-
-async def _nothing() -> AsyncIterator[Sequence[str]]:
-    return
-    yield []
-
-
-async def _asynchronous(
-    batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
-) -> AsyncIterator[Sequence[str]]:
-    if isinstance(batches, AsyncIterable):
-        async for batch in batches:
-            yield batch
-    else:
-        for batch in batches:
-            yield batch

@@ -138,12 +138,15 @@ class Job:
         now: float,
         wake: Callable[[], None],
         form: Form = LISTS,
+        *,
+        ordered: bool = True,
     ) -> None:
         self._plan = plan
         self._policy = policy
         self._flow = flow
         self._dialect = dialect
         self._form = form
+        self._ordered = ordered
         self._line = flow.join(wake)
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups: deque[Group] = deque()
@@ -186,12 +189,18 @@ class Job:
             and len(self._groups) < 2 * self._flow.limit
         )
 
-    def take(self) -> list[Any]:
-        """Return the groups that are whole and whose predecessors were all taken."""
+    def take(self) -> list[tuple[int, Any]]:
+        """Return the groups that are whole: the number of the first text, and the rows.
+
+        In order, a group waits for its predecessors; else it comes as soon as it can.
+        """
         taken = []
         while self._groups and not self._groups[0].missing:
-            taken.append(self._groups.popleft().expand())
-        return taken
+            taken.append(self._groups.popleft())
+        if not self._ordered:
+            taken += [group for group in self._groups if not group.missing]
+            self._groups = deque(group for group in self._groups if group.missing)
+        return [(group.start, group.expand()) for group in taken]
 
     @property
     def is_alone(self) -> bool:
