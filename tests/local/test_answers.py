@@ -74,9 +74,20 @@ def test_what_breaks_the_contract_is_a_400(ask: Ask, fields: dict[str, Any]) -> 
         assert endpoint.failed == endpoint.requests == 1
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '"text"', "NaN", "[" * 100_000])
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", '"text"', "NaN", "[" * 100_000, "9" * 9999]
+)
 def test_what_is_no_json_object_is_a_400(body: str) -> None:
     headers = {"Authorization": "Bearer k", "Content-Type": "application/json"}
+    with LocalEndpoint() as endpoint:
+        url = f"{endpoint.base_url}/embeddings"
+        assert_error(requests.post(url, data=body, headers=headers), 400, None)
+
+
+@pytest.mark.parametrize("text", [b"\\ud800", b"\\udc00 x", b"\xff", b"\xed\xa0\x80"])
+def test_what_is_no_unicode_is_a_400(text: bytes) -> None:
+    headers = {"Authorization": "Bearer k", "Content-Type": "application/json"}
+    body = b'{"model":"m","input":"' + text + b'"}'
     with LocalEndpoint() as endpoint:
         url = f"{endpoint.base_url}/embeddings"
         assert_error(requests.post(url, data=body, headers=headers), 400, None)
