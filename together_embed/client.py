@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from together_embed import source
-from together_embed.engine.flow import Counts, Flow
+from together_embed.engine.flow import CEILING, Counts, Flow
 from together_embed.engine.job import Dialect, Job, Plan
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Arrays, Form, Row
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
     from together_embed.transports.async_aiohttp import AiohttpTransport
     from together_embed.transports.sync_requests import RequestsTransport
-
-MAX_CONCURRENCY = 32
-"""Requests in flight where the user names no number."""
 
 
 class EmbeddingsClient:
@@ -62,7 +59,12 @@ class EmbeddingsClient:
             not count. None waits without end.
         deadline: Seconds a whole call may take, retries and waits included.
         max_retries: Retries of a request after its first attempt.
-        max_concurrency: Requests in flight, of all calls of this client together.
+        max_concurrency: Requests in flight, at most, of all calls of this client
+            together. Without it, as with the next two, the client finds out what the
+            server carries, and keeps to that.
+        requests_per_second: Requests a second, at most, evenly spaced.
+        tokens_per_minute: Tokens a minute, at most, evenly spaced; one is counted for
+            four bytes of text, which is about right for English.
         dimensions: The width to ask for. An answer of another width is an error.
         encoding_format: "auto" asks for base64, a fifth of the work, and drops it for
             good where the server refuses it; "float" and "base64" ask for just that.
@@ -87,6 +89,8 @@ class EmbeddingsClient:
         deadline: float | None = None,
         max_retries: int = 8,
         max_concurrency: int | None = None,
+        requests_per_second: float | None = None,
+        tokens_per_minute: float | None = None,
         dimensions: int | None = None,
         encoding_format: Literal["auto", "float", "base64"] = "auto",
         headers: Mapping[str, str] | None = None,
@@ -104,6 +108,8 @@ class EmbeddingsClient:
             deadline=deadline,
             max_retries=max_retries,
             max_concurrency=max_concurrency,
+            requests_per_second=requests_per_second,
+            tokens_per_minute=tokens_per_minute,
             dimensions=dimensions,
             encoding_format=encoding_format,
             headers=dict(headers or {}),
@@ -371,8 +377,13 @@ class _Process:
             scrub=settings.scrub,
         )
         self._policy = Policy(settings.max_retries, random.random)
-        limit = settings.max_concurrency or MAX_CONCURRENCY
-        self.flow = Flow(limit, self._policy, threading.Lock())
+        self.flow = Flow(
+            settings.max_concurrency or CEILING,
+            self._policy,
+            threading.Lock(),
+            requests_per_second=settings.requests_per_second,
+            tokens_per_minute=settings.tokens_per_minute,
+        )
         self._route = Route(
             with_query(f"{settings.base_url}/embeddings", settings.query),
             settings.request_headers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import deque
@@ -122,6 +123,8 @@ class Settings:
     deadline: float | None
     max_retries: int
     max_concurrency: int | None
+    requests_per_second: float | None
+    tokens_per_minute: float | None
     dimensions: int | None
     encoding_format: Literal["auto", "float", "base64"]
     # Headers and fields may hold secrets of gateways: they are never printed.
@@ -140,6 +143,9 @@ class Settings:
         _at_least("max_retries", self.max_retries, 0)
         if isinstance(self.timeout, tuple) and len(self.timeout) != 2:
             raise ConfigurationError("timeout is seconds, or (connect, read) seconds")
+        for rate in (self.requests_per_second, self.tokens_per_minute):
+            if rate is not None and not 0 < rate < math.inf:
+                raise ConfigurationError("a rate is a positive, finite number")
         for seconds in (self.connect_seconds, self.read_seconds):
             _seconds("timeout", seconds)
         _seconds("deadline", self.deadline)

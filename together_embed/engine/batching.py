@@ -77,12 +77,14 @@ class Batch:
     Attributes:
         tries: The requests that failed for it.
         stale: How many of them met a connection that the server had closed.
+        size: Bytes of its texts in a body.
         plain: It is to be asked for without `encoding_format`, after one try with it.
     """
 
     group: Group
     start: int
     stop: int
+    size: int = 0
     tries: list[Attempt] = field(default_factory=list)
     stale: int = 0
     plain: bool = False
@@ -142,8 +144,8 @@ def cut(group: Group, max_texts: int, max_bytes: int) -> Iterator[Batch]:
                 indices=group.indices(place, place + 1),
             ) from None
         if place > start and (place - start == max_texts or used + taken > max_bytes):
-            yield Batch(group, start, place)
+            yield Batch(group, start, place, used)
             start, used = place, 0
         used += taken
     if start < len(group.unique):
-        yield Batch(group, start, len(group.unique))
+        yield Batch(group, start, len(group.unique), used)

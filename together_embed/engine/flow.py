@@ -1,13 +1,21 @@
 """How many requests may be in flight, and from when on: for all jobs of a client.
 
 Each job stands in one line (`join`, `leave`). It asks for permits (`take`), and gives
-each back with what became of its request (`land`). Lines that want more than is free
-are served in turn, one permit each, so that a small call does not wait behind a corpus.
-A refusal holds back everybody: until its time is over nothing goes out, and then one
-request alone finds out whether the server takes requests again.
+each back with a report of what became of its request (`land`). Lines that want more
+than is free are served in turn, one permit each; one that just came is served before
+the next further permit of another, so that a query does not wait behind a corpus.
+
+What may go out is the least of what four parts allow, each of which learns from the
+same reports:
+
+* the window: how many may be in flight together;
+* the pace: how many a second, where refusals have shown that there is such a limit;
+* the brake: nothing, then one, after a refusal with a time or with nothing in flight;
+* the user's own bounds.
 
 Decisions are made under the lock that the client brings, and return at once. Whoever
-waits is woken by the callback that it left; nobody polls.
+waits for a place is woken by the callback that it left, and has the place reserved for
+a second. Who waits for a moment is the first line, told for how long. Nobody polls.
 """
 
 from __future__ import annotations
@@ -15,162 +23,294 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from enum import Enum
 
+from together_embed.engine.brake import Brake
+from together_embed.engine.pace import Metre, Pace
 from together_embed.engine.retry import Policy
+from together_embed.engine.signals import Counts, Permit, Report, Verdict
+from together_embed.engine.window import Window
 
+__all__ = ["CEILING", "Counts", "Flow", "Line", "Permit", "Report", "Verdict"]
 
-class Verdict(Enum):
-    """What a request that is over says about the server."""
-
-    RIGHT = "it carried the request"
-    REFUSED = "it wants fewer requests"
-    FAILED = "nothing that fewer requests would cure"
-    ABANDONED = "nobody waits for it any more"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a client has sent so far.
-
-    Attributes:
-        requests: Requests that went out, whatever became of them.
-        refused: Answers that asked for fewer requests (429, 503 with a time).
-        failed: Requests that failed in any other way.
-        texts: Texts that came back as vectors.
-        duplicates: Texts that did not go out since the same call held them already.
-    """
-
-    requests: int = 0
-    refused: int = 0
-    failed: int = 0
-    texts: int = 0
-    duplicates: int = 0
+CEILING = 256
+"""Requests in flight where the user names no bound. At 0.1 s a request they carry 2,560
+requests a second, more than a Python process can decode."""
+BYTES_PER_TOKEN = 4
+"""Of English text; a rough measure, used for `tokens_per_minute` alone."""
+SLACK = 0.1
+"""Seconds by which a user's own rate may be caught up after a late start."""
+GRACE = 1.0
+"""Seconds for which a permit waits for the line that was woken for it. A caller that
+holds a half-used iterator does not come: the permit goes to the next."""
+OUTAGE = 4
+"""Strained answers in a row that say that the server carries nothing now: where one in
+ten fails in this way, four in a row are one in ten thousand."""
 
 
 class Line:
     """One job's place. All of it belongs to the flow."""
 
-    __slots__ = ("granted", "queued", "wake", "want")
+    __slots__ = ("granted", "new", "queued", "size", "wake", "want")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wake = wake
         self.want = 0
-        self.granted = 0  # permits handed over, not taken yet; counted as in flight
+        self.size = 0  # bytes of the next request, about
+        self.granted: list[Permit] = []  # not taken yet; counted as in flight
         self.queued = False
+        self.new = True  # nothing was granted so far
 
 
 class Flow:
-    """See the module. `limit` is how many requests may be in flight together."""
+    """See the module.
+
+    Args:
+        ceiling: Requests in flight, at most.
+        policy: The dice and the back-off of the brake.
+        lock: Guards every decision; held for microseconds.
+        requests_per_second: The user's own bound, or None.
+        tokens_per_minute: The user's own bound, or None.
+    """
 
     def __init__(
-        self, limit: int, policy: Policy, lock: AbstractContextManager[object]
+        self,
+        ceiling: int,
+        policy: Policy,
+        lock: AbstractContextManager[object],
+        *,
+        requests_per_second: float | None = None,
+        tokens_per_minute: float | None = None,
     ) -> None:
-        self.limit = limit
-        self.counts = Counts()
-        self._policy = policy
         self._lock = lock
+        self._window = Window(ceiling)
+        self._pace = Pace()
+        self._brake = Brake(policy)
+        self._requests = Metre(requests_per_second, SLACK)
+        self._tokens = Metre(tokens_per_minute and tokens_per_minute / 60, SLACK)
         self._in_flight = 0
+        self._serial = -1  # the newest permit's
         self._lines: deque[Line] = deque()
-        self._open_at = 0.0  # nothing goes out before
-        self._probing = (
-            False  # a brake was on; one request at a time until one is right
-        )
-        self._refusals = 0  # in a row
+        self._turn_of_new = True
+        self._timed: tuple[Line | None, float] = (None, 0.0)  # who waits until when
+        self._offers: deque[tuple[Line, Permit]] = deque()  # given to who did not ask
+        self._latest = 0.0  # the newest `now`
+        self._strained = 0  # in a row
+        self._sent = self._refused = self._failed = 0
+        self._texts = self._duplicates = 0
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight together now."""
+        return self._window.size
+
+    @property
+    def counts(self) -> Counts:
+        """What went out and came back so far, and what the flow has settled on."""
+        with self._lock:
+            rates = [self._pace.rate, self._requests.rate]
+            return Counts(
+                requests=self._sent,
+                refused=self._refused,
+                failed=self._failed,
+                texts=self._texts,
+                duplicates=self._duplicates,
+                limit=self._window.size,
+                rate=min((rate for rate in rates if rate), default=None),
+            )
 
     def join(self, wake: Callable[[], None]) -> Line:
-        """Open a line. `wake` is called from any thread when a permit is there."""
+        """Open a line. `wake` is called from any thread when it is to ask again."""
         return Line(wake)
 
     def leave(self, line: Line) -> None:
         """Close a line: what was granted goes back, what is in flight lands later."""
         with self._lock:
             line.want = 0
-            self._in_flight -= line.granted
-            line.granted = 0
-            woken = self._serve(self._open_at)
+            self._in_flight -= len(line.granted)
+            line.granted = []
+            woken = self._serve(self._latest)
         _wake(woken)
 
-    def take(self, line: Line, want: int, now: float) -> tuple[int, float | None]:
+    def take(
+        self, line: Line, want: int, now: float, size: int = 0
+    ) -> tuple[list[Permit], float | None]:
         """Ask for permits.
 
+        Args:
+            line: The job's place.
+            want: How many requests the job could send now.
+            now: Seconds on the driver's clock.
+            size: Bytes of one of them, about.
+
         Returns:
-            How many requests may go out now, and the seconds after which to ask again
-            if fewer than `want` were given: None where a wake will come.
+            A permit for each request that may go out now, and the seconds after which
+            to ask again if they are fewer than `want`: None where a wake will come.
         """
         with self._lock:
-            line.want = want
-            if want > line.granted and not line.queued:
-                line.queued = True
-                self._lines.append(line)
-            woken = self._serve(now)
-            given = min(want, line.granted)
-            self._in_flight -= line.granted - given
-            line.granted = 0
-            line.want = want - given
-            if given:
-                self.counts = replace(
-                    self.counts, requests=self.counts.requests + given
-                )
-            wait = self._open_at - now if now < self._open_at else None
+            line.want, line.size = want, size
+            if want > len(line.granted) and not line.queued:
+                self._queue(line)
+            if self._timed[0] is line:
+                self._timed = None, 0.0
+            woken = self._serve(now, line)
+            given, back = line.granted[:want], line.granted[want:]
+            line.granted = []
+            self._in_flight -= len(back)
+            line.want = want - len(given)
+            self._sent += len(given)
+            timed, at = self._timed
         woken.discard(line)
         _wake(woken)
-        return given, wait
+        return given, max(0.0, at - now) if timed is line else None
 
-    def land(self, verdict: Verdict, now: float, hint: float | None = None) -> None:
-        """Give a permit back with what became of its request."""
+    def land(self, permit: Permit, report: Report, now: float) -> bool:
+        """Give a permit back with what became of its request.
+
+        Returns:
+            Whether a refusal was the flow's own doing, a probe before its time; it
+            says nothing about the batch that was the probe.
+        """
         with self._lock:
             self._in_flight -= 1
-            if verdict is Verdict.RIGHT:
-                self._probing = False
-                self._refusals = 0
-            elif verdict is Verdict.REFUSED:
-                self._brake(now, hint)
-                self.counts = replace(self.counts, refused=self.counts.refused + 1)
-            elif verdict is Verdict.FAILED:
-                self.counts = replace(self.counts, failed=self.counts.failed + 1)
+            expected = self._learn(permit, report, now)
             woken = self._serve(now)
         _wake(woken)
+        return expected
 
     def count_texts(self, texts: int, duplicates: int) -> None:
         """Add to the counts what a job brought home."""
         with self._lock:
-            self.counts = replace(
-                self.counts,
-                texts=self.counts.texts + texts,
-                duplicates=self.counts.duplicates + duplicates,
-            )
+            self._texts += texts
+            self._duplicates += duplicates
 
     def count_invalid(self) -> None:
         """Count an answer that said 200 and was not right."""
         with self._lock:
-            self.counts = replace(self.counts, failed=self.counts.failed + 1)
+            self._failed += 1
 
-    def _brake(self, now: float, hint: float | None) -> None:
-        """Hold everybody back; refusals of one burst are one refusal."""
-        if now >= self._open_at:
-            self._refusals += 1
-        delay = self._policy.backoff(self._refusals) if hint is None else hint
-        self._open_at = max(self._open_at, now + delay)
-        self._probing = True
+    # What reports teach.
 
-    def _serve(self, now: float) -> set[Line]:
-        """Hand free permits to the lines in turn; return whom to wake."""
+    def _learn(self, permit: Permit, report: Report, now: float) -> bool:
+        verdict = report.verdict
+        if self._tokens.rate is not None and report.size:
+            self._tokens.charge(report.size / BYTES_PER_TOKEN - permit.tokens, now)
+        if verdict is Verdict.RIGHT:
+            self._strained = 0
+            self._window.right(permit, report.seconds, report.size, self._serial)
+            if self._brake.release(permit, now):
+                self._window.restart()
+        elif verdict is Verdict.REFUSED:
+            self._refused += 1
+            return self._refuse(permit, report.hint, now)
+        elif verdict is not Verdict.ABANDONED:
+            self._failed += 1
+            if verdict is Verdict.STRAINED:
+                self._strain(permit, report.hint, now)
+        return False
+
+    def _refuse(self, permit: Permit, hint: float | None, now: float) -> bool:
+        """Find what is to blame: the number in flight, or the pace; perhaps both."""
+        newest, window, pace = self._serial, self._window, self._pace
+        if pace.rate is not None and permit.level < window.size:
+            pace.refused(permit, now)  # the window was not what held it back
+        elif window.refused(permit, self._in_flight, newest):
+            pace.refused(permit, now)
+        else:
+            pace.mark(permit)
+        hint = self._brake.hint(hint)
+        if hint is not None or self._in_flight == 0:
+            return self._brake.pull(permit, now, hint, newest)
+        return False
+
+    def _strain(self, permit: Permit, hint: float | None, now: float) -> None:
+        """One in a while is a fault; many in a row are a server that is down."""
+        self._strained += 1
+        if self._strained >= OUTAGE or self._brake.probing:
+            self._window.refused(permit, self._in_flight, self._serial)
+            if self._in_flight == 0:
+                self._brake.pull(permit, now, self._brake.hint(hint), self._serial)
+
+    # Who is served, and when.
+
+    def _queue(self, line: Line) -> None:
+        line.queued = True
+        if line.new and self._turn_of_new:
+            self._lines.appendleft(line)
+        else:
+            self._lines.append(line)
+        self._turn_of_new = not (line.new and self._turn_of_new)
+
+    def _serve(self, now: float, asking: Line | None = None) -> set[Line]:
+        """Hand out what is free in turn; return whom to wake.
+
+        A line that is not asking is given one permit, and the rest when it comes.
+        """
+        self._latest = now
         woken: set[Line] = set()
-        limit = 1 if self._probing else self.limit
-        while self._lines and now >= self._open_at and self._in_flight < limit:
-            line = self._lines.popleft()
-            line.queued = False
-            if line.granted >= line.want:
+        while self._lines:
+            line = self._lines[0]
+            want = line.want if line is asking else min(1, line.want)
+            if len(line.granted) >= want:
+                self._lines.popleft().queued = False
                 continue
-            line.granted += 1
-            self._in_flight += 1
-            woken.add(line)
-            if line.granted < line.want:
-                line.queued = True
-                self._lines.append(line)
+            at = self._opens_at(now)
+            if at is None:
+                break
+            if at > now:
+                self._time(line, at, woken)
+                break
+            self._lines.popleft().queued = False
+            permit = self._grant(line, now)
+            if line is not asking:
+                self._offers.append((line, permit))
+                woken.add(line)
+            elif len(line.granted) < line.want:
+                self._queue(line)
         return woken
+
+    def _opens_at(self, now: float) -> float | None:
+        """Return when the next request may go out: None is when another lands."""
+        if self._in_flight >= (1 if self._brake.probing else self._window.size):
+            return self._revoke(now)
+        return max(
+            self._brake.open_at,
+            self._pace.ready_at if self._pace.rate is not None else 0.0,
+            self._requests.ready_at,
+            self._tokens.ready_at,
+        )
+
+    def _revoke(self, now: float) -> float | None:
+        """Take back a permit that nobody came for; return when one can be."""
+        while self._offers:
+            line, permit = self._offers[0]
+            if line.granted and line.granted[0] is permit:
+                if now < permit.given_at + GRACE:
+                    return permit.given_at + GRACE
+                self._in_flight -= len(line.granted)
+                line.granted, line.want = [], 0
+            self._offers.popleft()
+            if self._in_flight < self._window.size:
+                return now
+        return None
+
+    def _time(self, line: Line, at: float, woken: set[Line]) -> None:
+        """See to it that the first line asks again at that moment."""
+        timed, told = self._timed
+        if timed is not line or at < told:
+            self._timed = line, at
+            woken.add(line)
+
+    def _grant(self, line: Line, now: float) -> Permit:
+        self._serial += 1
+        self._in_flight += 1
+        tokens = line.size / BYTES_PER_TOKEN
+        permit = Permit(self._serial, self._in_flight, now, tokens)
+        line.granted.append(permit)
+        line.new = False
+        self._pace.send(now)
+        self._requests.charge(1, now)
+        self._tokens.charge(tokens, now)
+        return permit
 
 
 def _wake(lines: set[Line]) -> None:

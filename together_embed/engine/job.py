@@ -26,10 +26,11 @@ from typing import Any
 
 from together_embed.engine import batching, retry, wire
 from together_embed.engine.batching import Batch, Group
-from together_embed.engine.flow import Flow, Verdict
+from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply
+from together_embed.engine.verdict import report, wants_fewer
 from together_embed.errors import (
     Attempt,
     BadRequestError,
@@ -100,7 +101,9 @@ class Ticket:
         sent_at: When it was launched.
         seconds: How long it may take, to its whole answer; None means without end.
         base64: Whether it asks for base64.
+        permit: The flow's leave to send it.
         over: Its outcome is known, or no longer wanted.
+        expected: It was refused as a probe of the flow's own choice.
     """
 
     body: bytes
@@ -108,7 +111,9 @@ class Ticket:
     sent_at: float
     seconds: float | None
     base64: bool
+    permit: Permit
     over: bool = False
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +232,9 @@ class Job:
         expired = self._expire(now)
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heappop(self._delayed)[2])
-        given, wait = self._flow.take(self._line, len(self._ready), now)
-        launches = [self._launch(self._ready.popleft(), now) for _ in range(given)]
+        size = self._ready[0].size if self._ready else 0
+        permits, wait = self._flow.take(self._line, len(self._ready), now, size)
+        launches = [self._launch(self._ready.popleft(), now, p) for p in permits]
         return Step(launches, self._patience(now, wait, awaiting), expired)
 
     def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
@@ -243,7 +249,8 @@ class Job:
             self._permits.remove(ticket)  # atomic: of two threads one comes first
         except KeyError:
             return
-        self._flow.land(*_verdict(outcome, now))
+        told = report(outcome, now - ticket.sent_at, len(ticket.body))
+        ticket.expected = self._flow.land(ticket.permit, told, now)
 
     def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Take what became of a request."""
@@ -313,14 +320,15 @@ class Job:
             moments.append(self._ends_at)
         return max(0.0, min(moments) - now) if moments else None
 
-    def _launch(self, batch: Batch, now: float) -> Ticket:
+    def _launch(self, batch: Batch, now: float, permit: Permit) -> Ticket:
         base64 = self._dialect.base64 is not False and not batch.plain
         extra = {
             **self._plan.extra,
             **({"encoding_format": "base64"} if base64 else {}),
         }
         body = wire.encode(self._plan.model, batch.texts, extra)
-        ticket = Ticket(body, batch, now, self._time_for_one(now), base64)
+        seconds = self._time_for_one(now)
+        ticket = Ticket(body, batch, now, seconds, base64, permit)
         self._in_flight[ticket] = None
         self._permits.add(ticket)
         return ticket
@@ -373,7 +381,7 @@ class Job:
         """Go on after an answer other than 200."""
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
-        braked = _wants_fewer(reply, hint)
+        braked = wants_fewer(reply, hint)
         if ticket.base64 and self._minds_encoding(error):
             ticket.batch.tries.append(_attempt(ticket, error, reply.status, now))
             ticket.batch.plain = True
@@ -405,6 +413,9 @@ class Job:
     ) -> None:
         """Queue the batch again, or fail the job."""
         batch = ticket.batch
+        if ticket.expected:
+            self._ready.appendleft(batch)
+            return
         if not error.transient or batch.retries >= self._policy.max_retries:
             self._fail(ticket, error, status, now)
             return
@@ -457,24 +468,3 @@ def _attempt(
     ticket: Ticket, error: RequestError, status: int | None, now: float
 ) -> Attempt:
     return Attempt(status, error.message, now - ticket.sent_at)
-
-
-def _wants_fewer(reply: Reply, hint: float | None) -> bool:
-    """Tell whether an answer speaks of the client's pace, and not of one request."""
-    return reply.status == 429 or (reply.status == 503 and hint is not None)
-
-
-def _verdict(
-    outcome: Outcome | None, now: float
-) -> tuple[Verdict, float, float | None]:
-    """Return what an outcome says about the server, when, and for how long."""
-    if outcome is None:
-        return Verdict.ABANDONED, now, None
-    if isinstance(outcome, Lost):
-        return Verdict.FAILED, now, None
-    if outcome.status == 200:
-        return Verdict.RIGHT, now, None
-    hint = retry.hinted_delay(outcome.headers)
-    if _wants_fewer(outcome, hint):
-        return Verdict.REFUSED, now, hint
-    return Verdict.FAILED, now, None

@@ -64,13 +64,14 @@ def hinted_delay(headers: Mapping[str, str]) -> float | None:
         value = headers.get(name)
         if value is None:
             continue
-        seconds = _seconds(value, headers.get("date"))
+        seconds = seconds_until(value, headers.get("date"))
         if seconds is not None and 0 < seconds * unit <= ABSURD_HINT:
             return min(seconds * unit, MAX_HINT)
     return None
 
 
-def _seconds(value: str, date: str | None) -> float | None:
+def seconds_until(value: str, date: str | None) -> float | None:
+    """Read seconds, an epoch time or an HTTP date; the latter two need `Date`."""
     try:
         seconds = float(value)
     except ValueError:

@@ -1,0 +1,77 @@
+"""What passes between a job and the flow: a permit goes out, a report comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from together_embed.engine.quota import Quota
+
+
+class Verdict(Enum):
+    """What a request that is over says about the server."""
+
+    RIGHT = "it carried the request"
+    REFUSED = "it wants fewer requests"
+    STRAINED = "it may have more than it can carry: 503, 504, no answer in time"
+    FAILED = "nothing that fewer requests would cure"
+    ABANDONED = "nobody waits for it any more"
+
+
+@dataclass(slots=True, eq=False)
+class Permit:
+    """Leave to send one request.
+
+    Attributes:
+        serial: Its number among all permits of the flow.
+        level: How many requests were in flight when it was given, itself included.
+        given_at: When that was.
+        tokens: What it was charged for, estimated; the report corrects it.
+    """
+
+    serial: int
+    level: int
+    given_at: float
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of the request that a permit was given for.
+
+    Attributes:
+        verdict: What it says about the server.
+        seconds: How long it was on its way.
+        size: Bytes of its body.
+        hint: The seconds after which a refusal wants it to come back, if it says.
+        quota: What the answer's headers say is left, if they do.
+    """
+
+    verdict: Verdict
+    seconds: float = 0.0
+    size: int = 0
+    hint: float | None = None
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a client has sent so far, and what its flow has settled on.
+
+    Attributes:
+        requests: Requests that went out, whatever became of them.
+        refused: Answers that asked for fewer requests (429, 503 with a time).
+        failed: Requests that failed in any other way.
+        texts: Texts that came back as vectors.
+        duplicates: Texts that did not go out since the same call held them already.
+        limit: How many requests may be in flight together now.
+        rate: How many may go out a second now, None where nothing limits them.
+    """
+
+    requests: int = 0
+    refused: int = 0
+    failed: int = 0
+    texts: int = 0
+    duplicates: int = 0
+    limit: int = 0
+    rate: float | None = None

@@ -1,0 +1,230 @@
+"""How many requests a server carries at once, found by small steps and their outcome.
+
+The window opens by doubling once a round trip, as TCP's does, until a step brings
+nothing or is refused. From then on it takes a small step every now and then, doubles
+the steps as long as they succeed, and goes back where one does not. Two things end it:
+
+* *refusals*: the server has a cap. The window falls to what was accepted;
+* *waiting*: twice as many in flight took twice as long, so that half of them only
+  wait in the server's queue. The window goes back to where the last step paid.
+
+A refusal at no more in flight than were accepted a moment ago is no matter of their
+number: the window tells so (`refused` returns True), and the pace is to blame.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from together_embed.engine.signals import Permit
+
+INITIAL = 10
+"""Requests in flight at first: TCP's initial window (RFC 6928), chosen there as here
+because a burst of ten harms nobody and saves three round trips of doubling."""
+CALM = 100
+"""Answers between two careful steps up: one refused step in a hundred is half of the
+two per cent that a server is to be bothered with at most."""
+CALM_ROUNDS = 6
+"""Round trips between two steps, where a hundred answers come in fewer."""
+WORTH = 0.25
+"""A step pays if it brings this share of what it adds; the exit of BBR's startup
+(Cardwell and others, 2016) is the same quarter."""
+TELLING = 1.2
+"""Steps below this factor are too small to be judged by time: noise is larger."""
+SAMPLES = 8
+"""Answers that a median of times needs at least."""
+STRIKES = 3
+"""Refusals at a number that was just accepted before the pace is to blame: an answer
+on its way back can make one or two of them look so."""
+RELIEF = 2.0
+"""Times of the settled latency at which the window tries a smaller size."""
+CONSECUTIVE = 0.7
+"""What remains of the window after a refusal with nothing accepted since the last."""
+
+
+class Window:
+    """The number of requests that may be in flight.
+
+    Attributes:
+        size: That number, 1 to `ceiling`.
+    """
+
+    def __init__(self, ceiling: int) -> None:
+        self.size = min(INITIAL, ceiling)
+        self._ceiling = ceiling
+        self._times = _Times()
+        self._doubling = True
+        self._threshold = ceiling  # doubling ends here
+        self._safe: int | None = None  # where a step that is being tried goes back to
+        self._step = 1
+        self._refused_last = False  # what ended the growth: a refusal, or waiting
+        self._anchor = (0.0, 0.0)  # in flight, slowness: what a step is compared with
+        self._round_from = 0  # permits from this serial on are of the present round
+        self._levels = 0
+        self._calm = self._calm_rounds = 0
+        self._cut = -1  # permits up to this serial belong to the last refusal
+        self._cut_counts = False
+        self._accepted = 0  # the most in flight that was accepted since
+        self._before = self.size
+        self._strikes = 0
+
+    def right(self, permit: Permit, seconds: float, size: int, newest: int) -> None:
+        """Learn from a request that the server carried.
+
+        Args:
+            permit: Its permit.
+            seconds: How long it took.
+            size: Bytes of its body; times are compared among equals.
+            newest: The serial of the newest permit.
+        """
+        if permit.serial > self._cut and permit.level > self._accepted:
+            self._accepted = permit.level
+        if 2 * permit.level < self.size:
+            return  # too few at work to tell anything about more
+        self._calm += 1
+        if self._calm >= CALM // 2:
+            self._strikes = 0
+        if self._doubling and self.size < self._threshold:
+            self.size += 1
+        if permit.serial < self._round_from:
+            return  # sent before the present step
+        self._times.add(seconds, size)
+        self._levels += permit.level
+        if self._times.count >= max(SAMPLES, self.size // 4):
+            self._end_round()
+            self._round_from = newest + 1
+
+    def refused(self, permit: Permit, in_flight: int, newest: int) -> bool:
+        """Learn from a refusal; return whether it is the pace that is to blame.
+
+        Args:
+            permit: The refused request's permit.
+            in_flight: How many are in flight without it.
+            newest: The serial of the newest permit.
+        """
+        if permit.serial <= self._cut:  # sent before the last refusal was known
+            if self._cut_counts:
+                self.size = max(1, min(self.size, in_flight))
+            return False
+        accepted, self._accepted = self._accepted, 0
+        self._cut = newest
+        if not self._strikes:
+            self._before = max(self.size, permit.level)
+        if accepted >= permit.level:
+            self._strikes += 1
+        self._settle(by_refusal=True)
+        self._cut_counts = self._strikes < STRIKES
+        if not self._cut_counts:
+            self._strikes = 0
+            self.size = min(self._before, self._ceiling)
+            return True
+        if not accepted:
+            self.size = int(self.size * CONSECUTIVE)
+        self.size = max(1, min(self.size, in_flight))
+        return False
+
+    def restart(self) -> None:
+        """Open again by doubling, up to what was carried before, after a long pause."""
+        self._threshold = max(self._before, 2)
+        self.size = 1
+        self._doubling, self._safe = True, None
+        self._anchor = (0.0, 0.0)
+
+    def _end_round(self) -> None:
+        """Judge the step that the round tried, and perhaps take the next."""
+        level, slowness = self._levels / self._times.count, self._times.close()
+        self._levels = 0
+        self._calm_rounds += 1
+        if self._doubling or self._safe is not None:
+            if self._pays(level, slowness):
+                self._go_on(slowness)
+            else:
+                self._go_back(level, slowness)
+        elif self._anchor[1] and slowness > RELIEF * self._anchor[1] and self.size > 1:
+            self._try(max(1, self.size * 3 // 4), level, slowness)
+        elif self._calm >= CALM and self._calm_rounds >= CALM_ROUNDS:
+            self._step = 1 if self._refused_last else max(1, self.size // 4)
+            self._try(self.size + self._step, level, slowness)
+
+    def _pays(self, level: float, slowness: float) -> bool:
+        """Tell whether what is now in flight more (or less) does its share of work."""
+        before, was = self._anchor
+        if not before:
+            self._anchor = (level, slowness)
+            return True
+        growth = level / before
+        if 1 / TELLING < growth < TELLING:
+            return True
+        # By Little's law the throughput is what is in flight over the time it takes.
+        pays = (growth * was / slowness - 1) / (growth - 1) >= WORTH
+        if pays and growth > 1:
+            self._anchor = (level, slowness)
+        return pays
+
+    def _try(self, size: int, level: float, slowness: float) -> None:
+        self._safe = self.size
+        self._anchor = (level, slowness)
+        self.size = min(size, self._ceiling)
+
+    def _go_on(self, slowness: float) -> None:
+        """Take the next step, twice as large; what paid is kept."""
+        if self._doubling:
+            if self.size >= self._threshold:
+                self._settle(by_refusal=self._threshold < self._ceiling)
+        elif self._safe is not None and self.size < self._safe:  # it carried more
+            self.size, self._safe = self._safe, None
+            self._anchor = (self.size, slowness)
+            self._rest()
+        elif self.size >= self._ceiling:
+            self._settle(by_refusal=False)
+        else:
+            self._safe = self.size
+            self._step *= 2
+            self.size = min(self.size + self._step, self._ceiling)
+
+    def _go_back(self, level: float, slowness: float) -> None:
+        if self._safe is None:  # doubling found the queue: keep a quarter more
+            self.size = max(1, min(self.size, int(self._anchor[0] * 1.25) + 1))
+        elif self.size > self._safe:
+            self.size = self._safe
+        else:  # fewer did the same work: stay there
+            self._anchor = (level, slowness)
+        self._settle(by_refusal=False)
+
+    def _settle(self, *, by_refusal: bool) -> None:
+        self._doubling, self._safe = False, None
+        self._refused_last = by_refusal
+        self._rest()
+
+    def _rest(self) -> None:
+        self._calm = self._calm_rounds = 0
+
+
+class _Times:
+    """How slow the answers of a round are, whatever their size.
+
+    A time is divided by what is usual for requests of about that size (its power of
+    two), so that a query and a full batch can stand in one median.
+    """
+
+    def __init__(self) -> None:
+        self._usual: dict[int, float] = {}
+        self._round: list[float] = []
+        self._slowness = 1.0
+
+    @property
+    def count(self) -> int:
+        return len(self._round)
+
+    def add(self, seconds: float, size: int) -> None:
+        kind = size.bit_length()
+        usual = self._usual.get(kind)
+        if usual is None:  # the first of its size: taken to be as slow as the others
+            usual = self._usual[kind] = max(seconds, 1e-6) / self._slowness
+        self._round.append(seconds / usual)
+
+    def close(self) -> float:
+        """End the round; return its median slowness."""
+        self._slowness = max(median(self._round), 1e-6)
+        self._round.clear()
+        return self._slowness
