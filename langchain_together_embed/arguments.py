@@ -1,0 +1,248 @@
+"""The names that LangChain's users write, brought to one form or refused.
+
+Nothing is accepted and then left unused: an argument of `langchain_together` or
+`langchain_openai` means the same here, or says why it cannot; one that nobody knows
+becomes a field of the request, with the warning that its users know.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import SecretStr
+
+from together_embed.errors import ConfigurationError
+from together_embed.settings import BASE_URL, KEY_VARIABLE
+
+ALIASES = {
+    "api_key": "together_api_key",
+    "base_url": "together_api_base",
+    "timeout": "request_timeout",
+}
+"""Two spellings of one setting, both in use, and the name of its field."""
+
+_OF_OPENAI = {
+    "openai_api_key": "together_api_key",
+    "openai_api_base": "together_api_base",
+}
+"""What else users of `OpenAIEmbeddings` with a `base_url` write."""
+
+_OF_THE_CALL = {
+    "extra_body": "extra_body",
+    "extra_headers": "default_headers",
+    "extra_query": "default_query",
+    "timeout": "request_timeout",
+}
+"""What OpenAI's SDK takes beside a request's fields, and the parameter for it here."""
+
+BASE_URL_VARIABLES = ("TOGETHER_API_BASE", "TOGETHER_BASE_URL")
+"""The first is langchain-together's, and wins: its users change only the import."""
+
+
+class _Refusal(NamedTuple):
+    """Why an argument cannot be honoured, and the values that ask for nothing."""
+
+    reason: str
+    idle: Collection[Any] = ()
+
+
+_NO_TOKENS = "no tokens are counted here; split long texts before they are embedded"
+_RAW = "texts go to the server as they are, and its tokenizer decides"
+_HTTP = (
+    "requests go out by `requests` and `aiohttp`, not by a client of httpx or openai; "
+    "proxies and certificates come from the environment, headers from default_headers"
+)
+_PAUSES = "pauses follow the server's hints; bound the whole call by deadline="
+
+_REFUSED = {
+    "client": _Refusal(_HTTP),
+    "async_client": _Refusal(_HTTP),
+    "http_client": _Refusal(_HTTP),
+    "http_async_client": _Refusal(_HTTP),
+    # What the other adapters default to asks for nothing, and stands in their dumps.
+    "embedding_ctx_length": _Refusal(_NO_TOKENS, (4096, 8191)),
+    "check_embedding_ctx_length": _Refusal(_NO_TOKENS, (False,)),
+    "tiktoken_enabled": _Refusal(_NO_TOKENS, (False,)),
+    "tiktoken_model_name": _Refusal(_NO_TOKENS),
+    "allowed_special": _Refusal(_RAW, (set(), frozenset(), [], ())),
+    "disallowed_special": _Refusal(_RAW, ("all", set(), frozenset(), [], ())),
+    "skip_empty": _Refusal(
+        "LangChain pairs vectors with texts by their place, so that none can be left "
+        "out, and no vector is invented for an empty text, which is an error here; "
+        "leave such texts out before they are embedded",
+        (False,),
+    ),
+    "retry_min_seconds": _Refusal(_PAUSES),
+    "retry_max_seconds": _Refusal(_PAUSES),
+    "headers": _Refusal("pass default_headers="),
+    "deployment": _Refusal("it is of Azure; model= names the model"),
+    "openai_api_type": _Refusal("it is of Azure"),
+    "api_version": _Refusal("pass default_query={'api-version': ...}"),
+    "openai_api_version": _Refusal("pass default_query={'api-version': ...}"),
+    "organization": _Refusal("it is of OpenAI; pass default_headers="),
+    "openai_organization": _Refusal("it is of OpenAI; pass default_headers="),
+    "openai_proxy": _Refusal("set HTTPS_PROXY in the environment"),
+}
+
+
+def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Return the values of fields, from arguments in any of the known spellings.
+
+    Args:
+        given: What the user wrote.
+        fields: The names of the fields.
+
+    Raises:
+        ConfigurationError: An argument cannot be honoured, is spelled in two ways that
+            differ, or stands in `model_kwargs` and has a parameter of its own.
+    """
+    settled: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    for name, value in given.items():
+        field = ALIASES.get(name) or _OF_OPENAI.get(name) or name
+        if name in _REFUSED:
+            _refuse(name, value)
+        elif field not in fields:
+            unknown[name] = value
+        elif settled.setdefault(field, value) != value:
+            raise ConfigurationError(f"{name} and {field} are one setting; pass one")
+    if settled.get("together_api_base", "") is None:
+        del settled["together_api_base"]
+    held = _request_fields(settled.get("model_kwargs"), fields)
+    _warn_of(unknown, held)
+    if held or unknown:
+        settled["model_kwargs"] = {**held, **unknown}
+    return settled
+
+
+def key_from_environment() -> SecretStr | None:
+    """Return the key for one that was not given, or None."""
+    key = os.environ.get(KEY_VARIABLE)
+    return SecretStr(key) if key else None
+
+
+def base_url_from_environment() -> str:
+    """Return the base URL for one that was not given."""
+    named = (os.environ.get(name) for name in BASE_URL_VARIABLES)
+    return next(filter(None, named), BASE_URL)
+
+
+def seconds(given: Any) -> Any:
+    """Return a timeout as a number, as a pair (to connect, a request), or None.
+
+    An `httpx.Timeout` is read as such a pair.
+
+    Raises:
+        ConfigurationError: It sets what cannot be set apart here, or is no timeout.
+    """
+    if given is None or isinstance(given, (int, float)):
+        return given
+    if isinstance(given, (tuple, list)) and len(given) == 2:
+        return tuple(given)
+    if isinstance(given, (tuple, list)) and len(given) == 4:
+        return _pair(*given)
+    try:
+        return _pair(given.connect, given.read, given.write, given.pool)
+    except AttributeError:
+        raise ConfigurationError(
+            "timeout is seconds, a pair (to connect, a request), an httpx.Timeout or "
+            f"None, not a {type(given).__name__}"
+        ) from None
+
+
+def query(given: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return parameters of the address as text, spelled as JSON spells them.
+
+    Raises:
+        ConfigurationError: A value is neither text nor a number nor a truth value.
+    """
+    spelled = {}
+    for name, value in (given or {}).items():
+        if not isinstance(value, (str, int, float)):
+            raise ConfigurationError(
+                f"default_query[{name!r}] is a {type(value).__name__}; it must be a "
+                "string, a number or a bool"
+            )
+        spelled[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return spelled
+
+
+def without_authorization(headers: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Leave the key out of headers too, where somebody wrote it there."""
+    if headers is None:
+        return None
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() != "authorization"
+    }
+
+
+def key(given: Any) -> Any:
+    """Refuse a key that only a coroutine could tell.
+
+    Raises:
+        ConfigurationError: It is an async function.
+    """
+    call: Callable[..., Any] | None = getattr(given, "__call__", None)  # noqa: B004
+    if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(call):
+        raise ConfigurationError(
+            "api_key is an async function; sync calls ask for the key too: pass a "
+            "plain function, which is asked for each request"
+        )
+    return given
+
+
+def _refuse(name: str, value: Any) -> None:
+    refusal = _REFUSED[name]
+    if value is not None and not _one_of(value, refusal.idle):
+        raise ConfigurationError(f"{name} is not taken: {refusal.reason}")
+
+
+def _one_of(value: Any, idle: Collection[Any]) -> bool:
+    """Tell whether a value is among others, by type too: False is no 0."""
+    return any(type(value) is type(other) and value == other for other in idle)
+
+
+def _request_fields(
+    model_kwargs: Mapping[str, Any] | None, fields: Collection[str]
+) -> dict[str, Any]:
+    """Return a copy of `model_kwargs`, all of which goes into a request's body."""
+    held = dict(model_kwargs or {})
+    for name in held:
+        own = _OF_THE_CALL.get(name) or ALIASES.get(name) or _OF_OPENAI.get(name, name)
+        # `encoding_format` is a field of the request as well, and is sent as it is.
+        if own in fields and name != "encoding_format":
+            raise ConfigurationError(
+                f"{name} should be specified explicitly, not in model_kwargs: "
+                f"pass {own}="
+            )
+        if name in _REFUSED:
+            _refuse(name, held[name])
+    return held
+
+
+def _warn_of(unknown: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+    for name in unknown:
+        if name in held:
+            raise ConfigurationError(f"{name} is supplied twice: in model_kwargs too")
+        warnings.warn(
+            f"{name} is not default parameter of TogetherEmbeddings: it was put into "
+            "model_kwargs, and is sent as a field of every request",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _pair(connect: Any, read: Any, write: Any, pool: Any) -> tuple[Any, Any]:
+    if write not in (None, read) or pool not in (None, read, connect):
+        raise ConfigurationError(
+            "a timeout of its own for writing, or for a free connection, is not taken: "
+            "the second number holds for the whole request, and the wait for a free "
+            "place does not count"
+        )
+    return connect, read

@@ -1,0 +1,267 @@
+"""`TogetherEmbeddings`: LangChain's fields and methods on top of the core's client.
+
+The fields are the truth. A client is made of them when the object is, and anew once
+they have changed: assigning a field and `model_copy(update=...)` mean what they say.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.embeddings import Embeddings
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_serializer,
+    field_validator,
+)
+
+from langchain_together_embed import arguments, progress
+from together_embed.client import EmbeddingsClient
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_making = threading.Lock()
+"""Held while a client is made, so that threads that start together share one."""
+
+
+@dataclass
+class _Made:
+    """A client, and what it was made of."""
+
+    settings: dict[str, Any]
+    client: EmbeddingsClient = field(compare=False)
+
+
+class TogetherEmbeddings(BaseModel, Embeddings):
+    """A model at Together AI, or at any server of its contract, as `Embeddings`.
+
+    Takes what `langchain_together.TogetherEmbeddings` takes; `docs/migrate.md` lists
+    what differs. The key is in no dump and no pickle: there it is read from the
+    environment again. Neither holds an `Authorization` of `default_headers`.
+
+    Args:
+        model: The model's name.
+        together_api_key: The key, a `SecretStr`, or a function that is asked for each
+            request; `api_key` is the same. Without it `TOGETHER_API_KEY` is read.
+        together_api_base: The server, with or without `/v1`; `base_url` is the same.
+            Without it `TOGETHER_API_BASE`, then `TOGETHER_BASE_URL`, then
+            `https://api.together.ai/v1`.
+        dimensions: The width to ask for. An answer of another width is an error.
+        chunk_size: Texts a request, at most. Many requests are in flight.
+        request_timeout: Seconds a request may take; a pair (to connect, a request); an
+            `httpx.Timeout`, read as such a pair; None: without end. `timeout` is the
+            same.
+        deadline: Seconds a whole call may take, retries and waits included.
+        max_retries: Retries of a request after its first attempt.
+        max_concurrency: Requests in flight, of all calls of this object together.
+        encoding_format: "auto" asks for base64 until the server refuses it; "float"
+            and "base64" ask for just that.
+        model_kwargs: Further fields of every request's body. Keywords that nobody
+            knows land here, with a warning.
+        extra_body: The same, for servers that know more than the contract; it wins.
+        default_headers: Further headers of every request.
+        default_query: Further parameters of the address.
+        show_progress_bar: Whether `embed_documents` draws a bar, by tqdm.
+        allow_insecure_http: Send the key over plain http to a public host.
+
+    Raises:
+        ConfigurationError: A setting cannot work, or is of another adapter and cannot
+            be honoured. It is a `ValueError`, as pydantic's `ValidationError` is.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        validate_assignment=True,
+    )
+
+    model: str = "intfloat/multilingual-e5-large-instruct"
+    together_api_key: SecretStr | Callable[[], str] | None = Field(
+        default_factory=arguments.key_from_environment, repr=False
+    )
+    together_api_base: str = Field(default_factory=arguments.base_url_from_environment)
+    dimensions: int | None = None
+    chunk_size: int = Field(default=100, gt=0)
+    request_timeout: Any = (10.0, 60.0)
+    deadline: float | None = Field(default=None, gt=0)
+    max_retries: int = Field(default=8, ge=0)
+    max_concurrency: int | None = Field(default=None, gt=0)
+    encoding_format: Literal["auto", "float", "base64"] = "auto"
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    extra_body: dict[str, Any] | None = None
+    default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
+    default_query: Mapping[str, Any] | None = Field(default=None, repr=False)
+    show_progress_bar: bool = False
+    allow_insecure_http: bool = False
+
+    _made: _Made | None = PrivateAttr(default=None)
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**arguments.settle(settings, type(self).model_fields))
+        _ = self.client  # a setting that cannot work is refused here, not at first use
+
+    # What LangChain calls.
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector for each text, in order, with many requests in flight.
+
+        Raises:
+            EmbeddingsError: The call failed, and no vector of it is returned.
+        """
+        if self.show_progress_bar:
+            return progress.embed(self.client, texts)
+        return self.client.embed(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a query."""
+        return self.client.embed([text])[0]
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Do what `embed_documents` does, as a coroutine on the running loop."""
+        if self.show_progress_bar:
+            return await progress.aembed(self.client, texts)
+        return await self.client.aembed(texts)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """Return the vector of a query."""
+        return (await self.client.aembed([text]))[0]
+
+    # The client.
+
+    @property
+    def client(self) -> EmbeddingsClient:
+        """The client of the fields as they are now."""
+        settings = self._settings()
+        made = self._made
+        if made is None or made.settings != settings:
+            with _making:
+                made = self._made
+                if made is None or made.settings != settings:
+                    made = self._made = _Made(settings, EmbeddingsClient(**settings))
+        return made.client
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what the client is made from, apart from the fields themselves."""
+        return {
+            "model": self.model,
+            "api_key": self.together_api_key,
+            "base_url": self.together_api_base,
+            "batch_size": self.chunk_size,
+            "timeout": self.request_timeout,
+            "deadline": self.deadline,
+            "max_retries": self.max_retries,
+            "max_concurrency": self.max_concurrency,
+            "dimensions": self.dimensions,
+            "encoding_format": self.encoding_format,
+            "headers": dict(self.default_headers or {}),
+            "query": arguments.query(self.default_query),
+            "extra_body": copy.deepcopy(
+                {**self.model_kwargs, **(self.extra_body or {})}
+            ),
+            "allow_insecure_http": self.allow_insecure_http,
+        }
+
+    def close(self) -> None:
+        """Close the connections. New ones are opened when the object is used again."""
+        self.client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections, those of the running loop before this returns."""
+        await self.client.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # Values in the forms that users write them.
+
+    _checked_key = field_validator("together_api_key")(arguments.key)
+    _read_timeout = field_validator("request_timeout")(arguments.seconds)
+
+    @field_validator("show_progress_bar")
+    @classmethod
+    def _drawable(cls, wanted: bool) -> bool:
+        if wanted:
+            progress.needs_tqdm()
+        return wanted
+
+    # Copies, dumps and pickles.
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> Self:
+        """Return a copy, with some fields assigned anew, by either of their names."""
+        twin = super().model_copy(deep=deep)
+        for name, value in (update or {}).items():
+            setattr(twin, arguments.ALIASES.get(name, name), value)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        memo = {} if memo is None else memo
+        memo[id(self.together_api_key)] = self.together_api_key  # may hold locks
+        return super().__deepcopy__(memo)
+
+    @field_serializer("together_api_key", when_used="json")
+    def _no_key(self, _: Any) -> None:
+        """Leave the key out of JSON, where a row of stars would pass for one later."""
+
+    @field_serializer("default_headers")
+    def _no_authorization(
+        self, headers: Mapping[str, str] | None
+    ) -> dict[str, str] | None:
+        return arguments.without_authorization(headers)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        fields = {**self.__dict__, "together_api_key": None}
+        fields["default_headers"] = arguments.without_authorization(
+            self.default_headers
+        )
+        return {**super().__getstate__(), "__dict__": fields, **_NOTHING_PRIVATE}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__["together_api_key"] = arguments.key_from_environment()
+
+
+_NOTHING_PRIVATE: dict[str, Any] = {"__pydantic_private__": {"_made": None}}
+
+
+def _forget_lock() -> None:
+    """Start a forked child with a free lock: whoever held it was left behind."""
+    global _making
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_lock)
