@@ -1,0 +1,41 @@
+"""What a store remembers of a model, to see whether it is still the same model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from together_embed.store.packing import Row, stamp, unstamp
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the first answers of a model were like.
+
+    Attributes:
+        width: Numbers in each vector, or None where unknown.
+        model: The name that the server answered with, or None.
+        canary: The digest of a text whose vector is kept to compare with, or None.
+        vector: That vector, or None. The same text's vector differs a little from
+            one batch to another: compare by tolerance.
+    """
+
+    width: int | None = None
+    model: str | None = None
+    canary: bytes | None = None
+    vector: Row | None = None
+
+    def seal(self, subject: bytes) -> bytes:
+        """Return the bytes to keep under `subject`; floats keep all their bits."""
+        fields = {**asdict(self), "canary": self.canary and self.canary.hex()}
+        return stamp(subject, json.dumps(fields).encode())
+
+    @classmethod
+    def unseal(cls, subject: bytes, sealed: object) -> Note | None:
+        """Return the note that was sealed, or None where damage has broken the seal."""
+        body = unstamp(subject, sealed)
+        if not body:
+            return None
+        fields = json.loads(body)
+        canary = fields.pop("canary")
+        return cls(**fields, canary=canary and bytes.fromhex(canary))

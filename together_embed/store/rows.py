@@ -1,0 +1,110 @@
+"""The statements on rows: find many, put many, note uses, make room.
+
+The bound on size: before a transaction would carry the pages in use over it, the least
+recently used vectors go, until nine tenths of the bound are left in use. A use is noted
+where it is news, that is, a sixteenth of the bound has been written since the last: a
+job that only reads writes next to nothing. So the order is the order of use up to a
+sixteenth of what the store holds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+Sealed = tuple[bytes, bytes]
+"""A key, and what is kept under it."""
+
+AT_ONCE = 500
+"""Keys a statement; more are no faster, and SQLite before 3.32 has a limit of 999."""
+KEEP = 0.9
+"""The part of the bound that is in use after making room."""
+NEWS = 16
+"""A use is news when bound/NEWS bytes have been put since the last one noted."""
+NEVER = 1 << 62
+
+_FIND = (
+    "SELECT keys.key, vectors.data, "
+    "((SELECT max(id) FROM vectors) - keys.used) * length(vectors.data) > ? "
+    "FROM keys CROSS JOIN vectors ON vectors.id = keys.id WHERE keys.key IN "
+)
+# About what a row costs beside its bytes: its key twice over in half-filled pages.
+_ROW_COST = 128
+_PAGE_WASTE = 1.2
+
+
+def find(count: int) -> str:
+    """Return the query for so many keys: key, row, and whether the use is news.
+
+    Its parameters are the bytes of `NEWS`, then the keys.
+    """
+    return _FIND + f"({','.join('?' * count)})"
+
+
+def put(link: sqlite3.Connection, rows: Sequence[Sealed]) -> None:
+    """Keep the rows, in place of what was kept under their keys. Newest come last."""
+    first = _newest(link) + 1
+    link.executemany(
+        "INSERT INTO keys VALUES (?, ?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET used = excluded.used",
+        [(key, number, number) for number, (key, _) in enumerate(rows, first)],
+    )
+    link.executemany(
+        "INSERT OR REPLACE INTO vectors SELECT id, ? FROM keys WHERE key = ?",
+        [(data, key) for key, data in rows],
+    )
+
+
+def touch(link: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+    """Note that the vectors of these keys were of use just now."""
+    newest = _newest(link)
+    link.executemany(
+        "UPDATE keys SET used = ? WHERE key = ?", [(newest, key) for key in keys]
+    )
+
+
+def fitting(rows: Iterable[Sealed], max_bytes: int) -> list[Sealed]:
+    """Return the last of the rows that half of the bound has room for."""
+    kept: list[Sealed] = []
+    room = max_bytes / 2
+    for row in reversed(list(rows)):
+        room -= _cost(row)
+        if room < 0:
+            break
+        kept.append(row)
+    return kept[::-1]
+
+
+def make_room(link: sqlite3.Connection, rows: Sequence[Sealed], max_bytes: int) -> None:
+    """Let the least recently used go where `rows` would be too much for the bound."""
+    page = _ask(link, "PRAGMA page_size")
+    pages = _ask(link, "PRAGMA page_count")
+    used = (pages - _ask(link, "PRAGMA freelist_count")) * page
+    coming = sum(map(_cost, rows))
+    if used + coming <= max_bytes:
+        return
+    count = _ask(link, "SELECT count(*) FROM keys")
+    _forget(link, ceil(count * (used + coming - KEEP * max_bytes) / used))
+    if pages * page > max_bytes:  # the bound is lower than it was
+        link.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+def _forget(link: sqlite3.Connection, count: int) -> None:
+    doomed = link.execute(
+        "SELECT id, key FROM keys ORDER BY used, id LIMIT ?", (count,)
+    ).fetchall()
+    link.executemany("DELETE FROM vectors WHERE id = ?", [(id_,) for id_, _ in doomed])
+    link.executemany("DELETE FROM keys WHERE key = ?", [(key,) for _, key in doomed])
+
+
+def _newest(link: sqlite3.Connection) -> int:
+    return int(_ask(link, "SELECT ifnull(max(id), 0) FROM vectors"))
+
+
+def _ask(link: sqlite3.Connection, question: str) -> int:
+    return link.execute(question).fetchone()[0]  # type: ignore[no-any-return]
+
+
+def _cost(row: Sealed) -> float:
+    return (len(row[1]) + _ROW_COST) * _PAGE_WASTE
