@@ -79,7 +79,7 @@ def test_what_breaks_the_contract_is_a_400(ask: Ask, fields: dict[str, Any]) -> 
 )
 def test_what_is_no_json_object_is_a_400(body: str) -> None:
     headers = {"Authorization": "Bearer k", "Content-Type": "application/json"}
-    with LocalEndpoint() as endpoint:
+    with LocalEndpoint(strict=True) as endpoint:
         url = f"{endpoint.base_url}/embeddings"
         assert_error(requests.post(url, data=body, headers=headers), 400, None)
 
@@ -93,8 +93,8 @@ def test_what_is_no_unicode_is_a_400(text: bytes) -> None:
         assert_error(requests.post(url, data=body, headers=headers), 400, None)
 
 
-def test_unknown_fields_are_refused_by_name(ask: Ask) -> None:
-    with LocalEndpoint() as endpoint:
+def test_unknown_fields_are_refused_by_name_where_it_is_strict(ask: Ask) -> None:
+    with LocalEndpoint(strict=True) as endpoint:
         message = assert_error(ask(endpoint, "t", user="u", dimensions=8), 400, None)
     assert message == "Unrecognized request arguments supplied: dimensions, user"
 
@@ -177,7 +177,7 @@ def test_a_function_can_take_the_place_of_hashing(ask: Ask) -> None:
 
 
 def test_the_published_contract_can_be_kept_to_the_letter(ask: Ask) -> None:
-    with LocalEndpoint(as_published=True) as endpoint:
+    with LocalEndpoint() as endpoint:
         assert ask(endpoint, "t", user="u").status_code == 200
         headers = {"Authorization": "Bearer k"}
         answer = requests.post(f"{endpoint.base_url}/embeddings", headers=headers)

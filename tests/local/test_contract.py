@@ -23,7 +23,7 @@ pytest.importorskip("schemathesis")
     [
         {},
         {"dimensions": "honour", "base64": "ignore", "usage": True},
-        {"as_published": True},
+        {"strict": True},
     ],
     ids=lambda chosen: " ".join(chosen) or "plain",
 )

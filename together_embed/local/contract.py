@@ -2,9 +2,9 @@
 
 `read` gives an `Ask`, or raises `Refused` with a status and the fields of the
 contract's error. An empty string and an empty array keep the contract, so they are
-answered: with a vector, and with no row. The published document also allows fields
-that it does not name, and no body at all; the live service refuses both, and so does
-`read` unless the terms say `as_published`.
+answered: with a vector, and with no row. The published contract also allows fields
+that it does not name, and no body at all: so does `read`. The live service refuses
+both, and so does `read` where the terms are `strict`.
 """
 
 from collections.abc import Collection
@@ -29,7 +29,7 @@ class Terms:
     max_bytes: int | None = None
     max_texts: int | None = None
     max_chars: int | None = None
-    as_published: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,10 @@ def read(body: bytes, terms: Terms) -> Ask:
         Refused: 400 for what is not in the contract, 404 for a model that is not
             there, 422 for too many texts or too long a one.
     """
-    if terms.as_published and not body:
+    if not terms.strict and not body:
         return Ask("", [], False, terms.dimension, ())
     fields = _object(body)
-    if not terms.as_published:
-        _no_strangers(fields, terms)
+    _no_strangers(fields, terms)
     model = fields.get("model")
     if not isinstance(model, str):
         raise Refused(400, "model: a string is required", param="model")
@@ -96,12 +95,11 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _no_strangers(fields: dict[str, Any], terms: Terms) -> None:
-    known = {"model", "input"}
-    if terms.base64 != "refuse":
-        known.add("encoding_format")
-    if terms.dimensions != "refuse":
-        known.add("dimensions")
-    strangers = sorted(fields.keys() - known)
+    optional = {"encoding_format": terms.base64, "dimensions": terms.dimensions}
+    refused = {name for name, support in optional.items() if support == "refuse"}
+    if terms.strict:
+        refused |= fields.keys() - {"model", "input"} - optional.keys()
+    strangers = sorted(fields.keys() & refused)
     if strangers:
         names = ", ".join(strangers)[:_SHOWN]
         raise Refused(

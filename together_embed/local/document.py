@@ -17,7 +17,7 @@ def document(terms: Terms) -> dict[str, Any]:
     contract: dict[str, Any] = json.loads(source.read_text("utf-8"))
     schemas = contract["components"]["schemas"]
     fields = schemas["EmbeddingsRequest"]["properties"]
-    if terms.as_published:
+    if not terms.strict:
         del schemas["EmbeddingsRequest"]["additionalProperties"]
         contract["paths"]["/embeddings"]["post"]["requestBody"]["required"] = False
     if terms.models is not None:

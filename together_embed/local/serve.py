@@ -63,7 +63,7 @@ def _endpoint(chosen: argparse.Namespace, key: str | None) -> LocalEndpoint:
         api_key=key,
         base64=chosen.base64,
         dimensions=chosen.dimensions,
-        as_published=chosen.as_published,
+        strict=chosen.strict,
         usage=chosen.usage,
         limits=limits,
         slots=chosen.slots,
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--requests-per-second", type=_number(float, 0.001), help="429 above the rate")
     add("--storm", type=_number(float, 0, 1), metavar="SHARE", help="share that fails")
     add("--usage", action="store_true", help="count words in the answer's usage")
-    add("--as-published", action="store_true", help="be no stricter than the contract")
+    add("--strict", action="store_true", help="refuse fields that are not known")
     support = ("honour", "ignore", "refuse")
     add("--base64", choices=support, default="honour", help="(%(default)s)")
     add("--dimensions", choices=support, default="refuse", help="(%(default)s)")

@@ -43,9 +43,9 @@ class LocalEndpoint(Counts):
         base64: What becomes of `encoding_format`: honoured, ignored, or refused with
             400 as an unknown field is.
         dimensions: What becomes of `dimensions`, likewise.
-        as_published: Whether to keep to the published contract where the live service
-            is stricter: fields it does not know are left unused instead of refused,
-            and a request without a body is answered with no rows.
+        strict: Whether to be as strict as the live service where the published
+            contract is not: to refuse fields that it does not know, instead of leaving
+            them unused, and a request without a body, instead of answering no rows.
         usage: Whether answers carry `usage`, counted in words.
         answer_model: A name to answer with instead of the one that was asked for.
         max_bytes: Size of a body above which it is refused with 413.
@@ -77,7 +77,7 @@ class LocalEndpoint(Counts):
         embedder: Embedder | Literal["hash"] = "hash",
         base64: Support = "honour",
         dimensions: Support = "refuse",
-        as_published: bool = False,
+        strict: bool = False,
         usage: bool = False,
         answer_model: str | None = None,
         max_bytes: int | None = None,
@@ -105,7 +105,7 @@ class LocalEndpoint(Counts):
             max_bytes=max_bytes,
             max_texts=max_texts,
             max_chars=max_chars,
-            as_published=as_published,
+            strict=strict,
         )
         self.limits = limits or Limits()
         self._embedder: Embedder = hashing.embed if embedder == "hash" else embedder
