@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
 )
 
-from langchain_together_embed import arguments, progress
+from langchain_together_embed import arguments, progress, values
 from together_embed.client import EmbeddingsClient
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     model: str = "intfloat/multilingual-e5-large-instruct"
     together_api_key: SecretStr | Callable[[], str] | None = Field(
-        default_factory=arguments.key_from_environment, repr=False
+        default_factory=values.key_from_environment, repr=False
     )
-    together_api_base: str = Field(default_factory=arguments.base_url_from_environment)
+    together_api_base: str = Field(default_factory=values.base_url_from_environment)
     dimensions: int | None = None
     chunk_size: int = Field(default=100, gt=0)
     request_timeout: Any = (10.0, 60.0)
@@ -167,7 +167,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             "dimensions": self.dimensions,
             "encoding_format": self.encoding_format,
             "headers": dict(self.default_headers or {}),
-            "query": arguments.query(self.default_query),
+            "query": values.query(self.default_query),
             "extra_body": copy.deepcopy(
                 {**self.model_kwargs, **(self.extra_body or {})}
             ),
@@ -206,8 +206,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     # Values in the forms that users write them.
 
-    _checked_key = field_validator("together_api_key")(arguments.key)
-    _read_timeout = field_validator("request_timeout")(arguments.seconds)
+    _checked_key = field_validator("together_api_key")(values.key)
+    _read_timeout = field_validator("request_timeout")(values.seconds)
 
     @field_validator("show_progress_bar")
     @classmethod
@@ -240,21 +240,18 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     def _no_authorization(
         self, headers: Mapping[str, str] | None
     ) -> dict[str, str] | None:
-        return arguments.without_authorization(headers)
+        return values.without_authorization(headers)
 
     def __getstate__(self) -> dict[Any, Any]:
-        fields = {**self.__dict__, "together_api_key": None}
-        fields["default_headers"] = arguments.without_authorization(
-            self.default_headers
-        )
-        return {**super().__getstate__(), "__dict__": fields, **_NOTHING_PRIVATE}
+        state: dict[Any, Any] = super().__getstate__()
+        fields = {**state["__dict__"], "together_api_key": None}
+        fields["default_headers"] = values.without_authorization(self.default_headers)
+        private = {**(state["__pydantic_private__"] or {}), "_made": None}
+        return {**state, "__dict__": fields, "__pydantic_private__": private}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__["together_api_key"] = arguments.key_from_environment()
-
-
-_NOTHING_PRIVATE: dict[str, Any] = {"__pydantic_private__": {"_made": None}}
+        self.__dict__["together_api_key"] = values.key_from_environment()
 
 
 def _forget_lock() -> None:

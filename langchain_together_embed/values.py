@@ -1,0 +1,107 @@
+"""The values that LangChain's users write, brought to the forms that the core takes.
+
+Also the values that the environment gives, in the order of langchain-together.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from together_embed.errors import ConfigurationError
+from together_embed.settings import BASE_URL, KEY_VARIABLE
+
+BASE_URL_VARIABLES = ("TOGETHER_API_BASE", "TOGETHER_BASE_URL")
+"""The first is langchain-together's, and wins: its users change only the import."""
+
+
+def key_from_environment() -> SecretStr | None:
+    """Return the key for one that was not given, or None."""
+    key = os.environ.get(KEY_VARIABLE)
+    return SecretStr(key) if key else None
+
+
+def base_url_from_environment() -> str:
+    """Return the base URL for one that was not given."""
+    named = (os.environ.get(name) for name in BASE_URL_VARIABLES)
+    return next(filter(None, named), BASE_URL)
+
+
+def seconds(given: Any) -> Any:
+    """Return a timeout as a number, as a pair (to connect, a request), or None.
+
+    An `httpx.Timeout` is read as such a pair.
+
+    Raises:
+        ConfigurationError: It sets what cannot be set apart here, or is no timeout.
+    """
+    if given is None or isinstance(given, (int, float)):
+        return given
+    if isinstance(given, (tuple, list)) and len(given) == 2:
+        return tuple(given)
+    if isinstance(given, (tuple, list)) and len(given) == 4:
+        return _pair(*given)
+    try:
+        return _pair(given.connect, given.read, given.write, given.pool)
+    except AttributeError:
+        raise ConfigurationError(
+            "timeout is seconds, a pair (to connect, a request), an httpx.Timeout or "
+            f"None, not a {type(given).__name__}"
+        ) from None
+
+
+def query(given: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return parameters of the address as text, spelled as JSON spells them.
+
+    Raises:
+        ConfigurationError: A value is neither text nor a number nor a truth value.
+    """
+    spelled = {}
+    for name, value in (given or {}).items():
+        if not isinstance(value, (str, int, float)):
+            raise ConfigurationError(
+                f"default_query[{name!r}] is a {type(value).__name__}; it must be a "
+                "string, a number or a bool"
+            )
+        spelled[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return spelled
+
+
+def without_authorization(headers: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Leave the key out of headers too, where somebody wrote it there."""
+    if headers is None:
+        return None
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() != "authorization"
+    }
+
+
+def key(given: Any) -> Any:
+    """Refuse a key that only a coroutine could tell.
+
+    Raises:
+        ConfigurationError: It is an async function.
+    """
+    call: Callable[..., Any] | None = getattr(given, "__call__", None)  # noqa: B004
+    if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(call):
+        raise ConfigurationError(
+            "api_key is an async function; sync calls ask for the key too: pass a "
+            "plain function, which is asked for each request"
+        )
+    return given
+
+
+def _pair(connect: Any, read: Any, write: Any, pool: Any) -> tuple[Any, Any]:
+    if write not in (None, read) or pool not in (None, read, connect):
+        raise ConfigurationError(
+            "a timeout of its own for writing, or for a free connection, is not taken: "
+            "the second number holds for the whole request, and the wait for a free "
+            "place does not count"
+        )
+    return connect, read
