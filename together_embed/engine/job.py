@@ -398,7 +398,8 @@ class Job:
         if "encoding_format" in f"{error.param} {error.message}":
             self._dialect.base64 = False  # once and for good: no other batch asks
             return True
-        return self._dialect.base64 is None
+        # Known to be refused counts too: this one went out before that was known.
+        return self._dialect.base64 is not True
 
     def _again(
         self,

@@ -152,6 +152,6 @@ def _packed(text: str, number: int) -> bytes:
     except (Base64Error, ValueError):
         packed = b""
     length = len(text) * 3 // 4 - text.endswith("=") - text.endswith("==")
-    if not packed or len(packed) != length or length % 4:
+    if not packed or len(packed) != length or length % 4 or len(text) % 4:
         raise InvalidReply(f"row {number} is no base64 of float32 numbers")
     return packed

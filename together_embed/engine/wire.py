@@ -97,7 +97,9 @@ def read_error(reply: Reply, scrub: Callable[[str], str]) -> StatusError:
     )
     message = excerpt(_words(fields.get("message") or "no message"), scrub)
     if location := reply.headers.get("location"):
-        message = excerpt(f"redirect to {location.partition('?')[0]}", scrub)
+        # Without the parts of an address that may hold a secret.
+        where = re.sub(r"//[^/@]*@", "//", location.partition("?")[0])
+        message = excerpt(f"redirect to {where}", scrub)
     request_id = reply.headers.get("x-request-id") or fields.get("id")
     kind = class_of(reply.status, type=type_, code=code, message=message)
     return kind(

@@ -1,0 +1,109 @@
+"""What every test gets: an environment without settings, and calls in either colour."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from together_embed import EmbeddingsClient
+from together_embed.local import LocalEndpoint
+
+KEY = "canary-key-0123456789"
+READ_BY_THE_CORE = (
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("OPENAI_API_KEY", "NETRC"),
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what the machine's owner has set for these libraries."""
+    for name in list(os.environ):
+        ours = name.startswith("TOGETHER_") or name in READ_BY_THE_CORE
+        if ours or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+class Colour:
+    """The same call, sync or async."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def embed(self, client: EmbeddingsClient, texts: Any) -> list[list[float]]:
+        if self.name == "sync":
+            return client.embed(texts)
+        return asyncio.run(client.aembed(texts))
+
+    def batches(
+        self, client: EmbeddingsClient, batches: Any
+    ) -> Iterator[list[list[float]]]:
+        if self.name == "sync":
+            return client.embed_batches(batches)
+        return iter(asyncio.run(_all(client, batches)))
+
+    def close(self, client: EmbeddingsClient) -> None:
+        if self.name == "sync":
+            client.close()
+        else:
+            asyncio.run(client.aclose())
+
+
+async def _all(client: EmbeddingsClient, batches: Any) -> list[list[list[float]]]:
+    return [rows async for rows in client.aembed_batches(batches)]
+
+
+@pytest.fixture(params=["sync", "async"])
+def colour(request: pytest.FixtureRequest) -> Colour:
+    return Colour(request.param)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[LocalEndpoint]:
+    with LocalEndpoint(dimension=8, remember_texts=True) as running:
+        yield running
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Let what was left open say so here, where warnings are errors."""
+    yield
+    gc.collect()
+
+
+def client_of(endpoint: LocalEndpoint, **settings: Any) -> EmbeddingsClient:
+    """Make a client that waits for nothing longer than a test can bear."""
+    chosen = {"api_key": KEY, "base_url": endpoint.base_url, "timeout": 10.0}
+    return EmbeddingsClient("m", **{**chosen, **settings})
+
+
+@pytest.fixture
+def make_client(
+    endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """Make clients of the endpoint that back off briefly, and close them."""
+    monkeypatch.setattr("together_embed.engine.retry.BASE_DELAY", 0.002)
+    made: list[EmbeddingsClient] = []
+
+    def make(**settings: Any) -> EmbeddingsClient:
+        made.append(client_of(endpoint, **settings))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+def vectors(endpoint: LocalEndpoint, texts: Sequence[str]) -> list[list[float]]:
+    return [endpoint.embed(text) for text in texts]
+
+
+@pytest.fixture
+def right(endpoint: LocalEndpoint) -> Any:
+    """Tell what the endpoint answers for texts, bit for bit."""
+    return lambda texts: vectors(endpoint, texts)

@@ -1,0 +1,446 @@
+"""Bodies: what is sent, what is believed, what is made of errors."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from together_embed import errors
+from together_embed.engine import wire
+from together_embed.engine.outcome import Reply
+from together_embed.engine.rows import LISTS, Arrays, InvalidReply
+
+KEY = "sk-canary-0123456789"
+
+
+def read(body: bytes, count: int, width: int | None = None) -> list[list[float]]:
+    return wire.read_rows(body, count, width, LISTS)
+
+
+def answer(*rows: object, **more: object) -> bytes:
+    data = [{"index": i, "embedding": row} for i, row in enumerate(rows)]
+    return json.dumps({"object": "list", "data": data, **more}).encode()
+
+
+def packed(*numbers: float) -> str:
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+def item(index: object, embedding: object = (1.0, 2.0)) -> dict[str, object]:
+    return {"index": index, "embedding": embedding}
+
+
+def body_of(*items: object) -> bytes:
+    return json.dumps({"data": list(items)}).encode()
+
+
+def test_a_body_holds_what_the_user_set_and_nothing_else() -> None:
+    assert json.loads(wire.encode("m", ["a", "ü\n"])) == {
+        "model": "m",
+        "input": ["a", "ü\n"],
+    }
+    assert json.loads(wire.encode("m", ["a"], {"dimensions": 3}))["dimensions"] == 3
+
+
+@pytest.mark.parametrize("text", ["", "a", 'quote " \\', "\x00\x1f\x7f", "ü漢😀", "</"])
+def test_the_size_of_a_text_is_what_it_adds_to_a_body(text: str) -> None:
+    one = len(wire.encode("m", ["x"]))
+    assert len(wire.encode("m", ["x", text])) - one == wire.size(text)
+
+
+def test_rows_come_in_the_order_of_the_texts() -> None:
+    body = body_of(item(2, [3.0]), item(0, [1.0]), item(1, [2.0]))
+    assert read(body, 3) == [[1.0], [2.0], [3.0]]
+
+
+def test_integers_become_floats() -> None:
+    (row,) = read(answer([0, 1, -3, 2.5, 2**70]), 1)
+    assert row == [0.0, 1.0, -3.0, 2.5, float(2**70)]
+    assert {type(number) for number in row} == {float}
+
+
+def test_base64_is_taken_item_by_item() -> None:
+    rows = read(answer(packed(0.1, -2.0), [3, 4.5]), 2)
+    assert rows == [list(struct.unpack("<2f", struct.pack("<2f", 0.1, -2))), [3.0, 4.5]]
+
+
+def test_what_is_unknown_is_ignored() -> None:
+    body = json.dumps(
+        {
+            "data": [{**item(0), "object": "embedding", "extra": [None]}],
+            "usage": None,
+            "id": 7,
+        }
+    ).encode()
+    assert read(body, 1) == [[1.0, 2.0]]
+
+
+HUGE = float(struct.unpack("<f", b"\xff\xff\x7f\x7f")[0])
+
+
+def test_the_largest_numbers_are_finite() -> None:
+    assert read(answer(packed(*[HUGE] * 4096)), 1) == [[HUGE] * 4096]
+    assert read(answer([sys.float_info.max] * 2), 1) == [[sys.float_info.max] * 2]
+
+
+WRONG: dict[str, tuple[bytes, int]] = {
+    "nothing": (b"", 1),
+    "html": (b"<html></html>", 1),
+    "half": (answer([1.0, 2.0])[:-9], 1),
+    "two documents": (answer([1.0]) * 2, 1),
+    "not utf-8": (b'{"data":[{"index":0,"embedding":"\xff\xfe"}]}', 1),
+    "null": (b"null", 1),
+    "a list": (b"[]", 1),
+    "a string": (b'"data"', 1),
+    "no data": (b"{}", 1),
+    "null data": (b'{"data":null}', 1),
+    "data an object": (b'{"data":{}}', 0),
+    "data a string": (b'{"data":"ab"}', 2),
+    "an error in a 200": (b'{"error":{"message":"x"}}', 1),
+    "too few": (answer([1.0]), 2),
+    "too many": (answer([1.0], [2.0]), 1),
+    "none": (answer(), 1),
+    "an item null": (b'{"data":[null]}', 1),
+    "an item a list": (b'{"data":[[0,[1.0]]]}', 1),
+    "no index": (b'{"data":[{"embedding":[1.0]}]}', 1),
+    "no embedding": (b'{"data":[{"index":0}]}', 1),
+    "index twice": (body_of(item(0), item(0)), 2),
+    "index too high": (body_of(item(1)), 1),
+    "index from one": (body_of(item(1), item(2)), 2),
+    "index negative": (body_of(item(-1)), 1),
+    "index huge": (body_of(item(2**64)), 1),
+    "index null": (body_of(item(None)), 1),
+    "index a bool": (body_of(item(False)), 1),
+    "index a string": (body_of(item("0")), 1),
+    "index a fraction": (body_of(item(0.5)), 1),
+    "index nested": (b'{"data":[{"index":' + b"[" * 900 + b"]" * 900 + b"}]}", 1),
+    "two widths": (answer([1.0, 2.0], [1.0]), 2),
+    "two widths in two forms": (answer([1.0, 2.0], packed(1.0)), 2),
+    "null row": (answer(None), 1),
+    "empty row": (answer([]), 1),
+    "empty rows": (answer([], []), 2),
+    "an empty string": (answer(""), 1),
+    "row an object": (answer({"0": 1.0}), 1),
+    "row a number": (answer(1.0), 1),
+    "row nested": (answer([[1.0]]), 1),
+    "row of strings": (answer(["1.0", "2.0"]), 1),
+    "a null number": (answer([None, 1.0]), 1),
+    "a bool among numbers": (answer([True, 1.0]), 1),
+    "only bools": (answer([True, False]), 1),
+    "NaN": (b'{"data":[{"index":0,"embedding":[NaN]}]}', 1),
+    "Infinity": (b'{"data":[{"index":0,"embedding":[-Infinity]}]}', 1),
+    "infinite when parsed": (b'{"data":[{"index":0,"embedding":[1e999]}]}', 1),
+    "an endless integer": (
+        b'{"data":[{"index":0,"embedding":[' + b"9" * 400 + b"]}]}",
+        1,
+    ),
+    "no base64": (answer("not base64!"), 1),
+    "base64 without its end": (answer(packed(1.0, 2.0, 3.0)[:-1]), 1),
+    "base64 of half a number": (answer(base64.b64encode(b"12345678ab").decode()), 1),
+    "base64 with junk in it": (answer("!!!!" + packed(1.0, 2.0, 3.0)[4:]), 1),
+    "base64 beyond ascii": (answer("ÄÄÄÄ" * 4), 1),
+    "base64 NaN": (answer(packed(1.0, math.nan)), 1),
+    "base64 infinity": (answer(packed(math.inf, 1.0)), 1),
+    "base64 infinities that cancel": (answer(packed(math.inf, -math.inf)), 1),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda name: name.replace(" ", "-"))
+def test_a_200_that_is_not_right_is_refused(wrong: str) -> None:
+    body, count = WRONG[wrong]
+    with pytest.raises(InvalidReply) as caught:
+        read(body, count)
+    assert 0 < len(str(caught.value)) < 300
+
+
+def test_another_width_than_the_known_one_is_refused() -> None:
+    with pytest.raises(InvalidReply):
+        read(answer([1.0, 2.0]), 1, width=3)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["data", "index", "embedding", "x"]), inner)
+    ),
+    max_leaves=12,
+)
+embeddings = st.one_of(
+    st.lists(st.floats(width=32) | st.integers(-9, 9), max_size=4),
+    st.lists(st.floats(width=32), max_size=4).map(lambda row: packed(*row)),
+    st.lists(json_values, max_size=3),
+    st.text(max_size=16),
+    json_values,
+)
+items = st.fixed_dictionaries(
+    {}, optional={"index": st.integers(-1, 4) | json_values, "embedding": embeddings}
+)
+
+
+def oracle(answer: Any, count: int) -> list[list[float]] | None:
+    """Judge an answer slowly and plainly; None where it is wrong."""
+    try:
+        items = answer["data"]
+        assert isinstance(items, list)
+        assert sorted(item["index"] for item in items) == list(range(count))
+        assert all(type(item["index"]) is not bool for item in items)
+        rows = []
+        for entry in sorted(items, key=lambda entry: entry["index"]):
+            row = entry["embedding"]
+            if isinstance(row, str):
+                raw = base64.b64decode(row, validate=True)
+                row = list(struct.unpack(f"<{len(raw) // 4}f", raw))
+            assert isinstance(row, list)
+            assert row
+            assert all(type(number) in (int, float) for number in row)
+            assert all(map(math.isfinite, row))
+            rows.append([float(number) for number in row])
+        assert len({len(row) for row in rows}) <= 1
+    except (AssertionError, TypeError, KeyError, ValueError, struct.error):
+        return None
+    return rows
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.lists(items | json_values, max_size=4), count=st.integers(1, 4))
+@example(data=[{"index": 0, "embedding": "AAAA" * 4 + "\n"}], count=1)
+@example(data=[{"index": 0, "embedding": "AAA=AAAAAAA="}], count=1)
+@example(data=[{"index": 0, "embedding": "AACAPw====="}], count=1)
+@example(data=[{"index": 0, "embedding": "=AACAPw=="}], count=1)
+@example(data=[{"index": 0.0, "embedding": [1.0]}], count=1)
+def test_no_answer_gives_a_wrong_vector(data: list[object], count: int) -> None:
+    answer = {"data": data}
+    try:
+        rows = read(json.dumps(answer).encode(), count)
+    except InvalidReply:
+        return
+    assert rows == oracle(answer, count)
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=st.binary(max_size=60), count=st.integers(0, 3))
+@example(body=b"[" * 100_000, count=1)
+@example(body=b'{"data":' + b"[" * 2000 + b"]" * 2000 + b"}", count=1)
+@example(body=b'{"x":' + b"[" * 2000 + b"]" * 2000 + b',"data":[]}', count=1)
+@example(body=b"\xff\xfe{", count=1)
+@example(body=b'{"\xff":1,"data":[]}', count=1)
+def test_no_bytes_raise_anything_but_invalid_reply(body: bytes, count: int) -> None:
+    try:
+        rows = read(body, count)
+    except InvalidReply:
+        return
+    assert len(rows) == count
+
+
+# Errors
+
+
+def scrub(words: str) -> str:
+    return words.replace(KEY, "[hidden]")
+
+
+def error_of(status: int, body: object, **headers: str) -> Any:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return wire.read_error(Reply(status, headers, raw), scrub)
+
+
+def test_an_error_of_the_contract_is_read_in_full() -> None:
+    fields = {"message": "no such key", "type": "auth", "param": "p", "code": "c"}
+    error = error_of(401, {"id": "req-1", "error": fields})
+    assert type(error) is errors.AuthenticationError
+    assert (error.status, error.message) == (401, "no such key")
+    assert (error.type, error.param, error.code) == ("auth", "p", "c")
+    assert error.request_id == "req-1"
+
+
+def test_the_request_id_of_the_header_comes_first() -> None:
+    error = error_of(
+        500, {"id": "a", "error": {"message": "x"}}, **{"x-request-id": "b"}
+    )
+    assert error.request_id == "b"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": {"message": "m", "type": None, "code": 429}}, "m"),
+        ({"error": {"message": "m"}}, "m"),
+        ({"error": "m"}, "m"),
+        ({"detail": "m"}, "m"),
+        ({"message": "m", "type": "BadRequest"}, "m"),
+        ({"detail": [{"loc": ["body", "input", 0], "msg": "m", "input": "x"}]},
+         "body.input.0: m"),
+        (b"m", "m"),
+        (b"<html><head><style>p {}</style></head><body><h1>m</h1></body></html>", "m"),
+        (b"", "no message"),
+        (b"null", "None"),
+        ({}, "no message"),
+        ({"error": None}, "no message"),
+        ({"error": {"message": None}}, "no message"),
+    ],
+)  # fmt: skip
+def test_every_known_shape_of_an_error_is_read(body: object, message: str) -> None:
+    error = error_of(500, body)
+    assert error.message == message
+    assert type(error) is errors.InternalServerError
+
+
+def test_a_code_that_is_a_number_becomes_text() -> None:
+    assert error_of(429, {"error": {"message": "m", "code": 429}}).code == "429"
+
+
+def test_a_kind_at_the_top_level_is_seen() -> None:
+    body = {"error": {"message": "m", "type": None}, "type": "dynamic_request_limited"}
+    assert error_of(429, body).type == "dynamic_request_limited"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 900 + b"]" * 900,
+        b'{"error":' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"error":{"message":' + b"[" * 900 + b"]" * 900 + b"}}",
+        b'{"error":{"code":' + b"9" * 5000 + b"}}",
+        b'{"detail":' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"detail":[{"loc":5,"msg":["m"]}]}',
+        b'{"detail":[{"loc":"body","msg":null}]}',
+        b'{"detail":[1,null,"x"]}',
+        b'{"detail":{"reason":"m"}}',
+        b'{"id":{"a":1},"error":{"message":"m","param":["p"],"type":{"x":1}}}',
+        b"\xff\xfe\x00",
+        b"<" * 5000,
+        b"<script" * 900,
+        b"\x1b[31mred\x07",
+    ],
+    ids=range(14),
+)
+def test_an_odd_body_is_an_error_like_another(body: bytes) -> None:
+    error = error_of(503, body)
+    assert type(error) is errors.OverloadedError
+    assert len(str(error)) < 1200
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=st.binary(max_size=80) | json_values.map(lambda v: json.dumps(v).encode()),
+       status=st.integers(201, 599))  # fmt: skip
+def test_no_body_keeps_an_error_from_being_made(body: bytes, status: int) -> None:
+    error = error_of(status, body)
+    assert error.status == status
+    assert len(str(error)) < 1200
+
+
+def test_a_body_that_repeats_a_huge_input_leaves_an_excerpt() -> None:
+    text = "word " * 2_000_000
+    for body in ({"error": {"message": text}}, {"detail": text}, text.encode()):
+        error = error_of(422, body)
+        assert len(error.message) <= wire.EXCERPT + 1
+        assert "\n" not in error.message
+
+
+@pytest.mark.parametrize("before", [0, 250, 290, 299, 5990, 5999, 60_000])
+@pytest.mark.parametrize("filler", ["x", " ", "<p>"])
+def test_an_echoed_key_is_hidden_wherever_it_stands(before: int, filler: str) -> None:
+    said = (filler * before)[:before] + KEY + " was wrong"
+    for body in ({"error": {"message": said}}, {"detail": said}, said.encode()):
+        error = error_of(401, body)
+        assert KEY[:9] not in str(error)
+        assert KEY[:9] not in repr(error)
+
+
+def test_a_key_in_any_field_is_hidden() -> None:
+    fields = {name: f"{name} {KEY}" for name in ("message", "type", "param", "code")}
+    error = error_of(401, {"id": KEY, "error": fields}, **{"x-request-id": f"r-{KEY}"})
+    assert KEY not in f"{error} {error!r} {vars(error)}"
+
+
+STATUSES = {
+    301: errors.RedirectError,
+    307: errors.RedirectError,
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
+    403: errors.ForbiddenError,
+    404: errors.NotFoundError,
+    405: errors.StatusError,
+    408: errors.GatewayTimeoutError,
+    413: errors.PayloadTooLargeError,
+    418: errors.StatusError,
+    422: errors.UnprocessableError,
+    429: errors.RateLimitError,
+    500: errors.InternalServerError,
+    502: errors.ServerError,
+    503: errors.OverloadedError,
+    504: errors.GatewayTimeoutError,
+    520: errors.ServerError,
+    522: errors.ServerError,
+    529: errors.ServerError,
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES.items())
+def test_each_status_has_its_class(status: int, kind: type) -> None:
+    assert type(error_of(status, b"")) is kind
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_model_that_is_not_available_says_what_can_be_done(status: int) -> None:
+    body = {"error": {"message": "no such model", "code": "model_not_available"}}
+    error = error_of(status, body)
+    assert type(error) is errors.ModelNotAvailableError
+    assert "dedicated" in str(error)
+
+
+@pytest.mark.parametrize("place", ["type", "code"])
+def test_a_deployment_without_a_replica_says_what_can_be_done(place: str) -> None:
+    error = error_of(503, {"error": {"message": "m", place: "routing_error"}})
+    assert type(error) is errors.NoReplicaError
+    assert error.transient
+    assert "20 minutes" in str(error)
+
+
+def test_a_redirect_says_where_to_without_what_may_be_secret() -> None:
+    error = error_of(307, b"", location="https://u:hush@other.example/v1?token=abc")
+    assert "https://other.example/v1" in str(error)
+    assert "abc" not in str(error)
+    assert "hush" not in str(error)
+
+
+# Arrays
+
+
+def array_of(body: bytes, count: int) -> Any:
+    return wire.read_rows(body, count, None, Arrays())
+
+
+def test_arrays_hold_the_same_numbers_as_lists() -> None:
+    body = answer(packed(0.1, -2.0), [3, 0.5])
+    block = np.asarray(array_of(body, 2))
+    assert block.dtype == np.float32
+    assert block.tolist() == read(body, 2)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda name: name.replace(" ", "-"))
+def test_a_200_that_is_not_right_is_no_array_either(wrong: str) -> None:
+    body, count = WRONG[wrong]
+    with pytest.raises(InvalidReply):
+        array_of(body, count)
+
+
+@pytest.mark.parametrize("row", [[1e39, 1.0], [-1e300, 1e300]])
+def test_a_number_beyond_float32_is_refused_in_an_array(row: list[float]) -> None:
+    with pytest.raises(InvalidReply):
+        array_of(answer(row), 1)
