@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from report import OURS, Row
+from report import OURS, Row, starred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def _bar(row: Row, y: int, scale: float) -> Iterator[str]:
     yield f'<text x="{LEFT - 8}" y="{middle}" text-anchor="end">'
     yield f"{escape(row.client)}</text>"
     yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="18"/>'
-    yield f'<text x="{LEFT + length + 6:.1f}" y="{middle}">{row.rate:,.0f}</text>'
+    yield f'<text x="{LEFT + length + 6:.1f}" y="{middle}">{starred(row)}</text>'
 
 
 def _frame(parts: list[str], height: int) -> str:

@@ -25,12 +25,11 @@ from chart import draw
 from clients import CLIENTS, Client
 from machine import describe
 from processes import Cores, make_peers, run_client, serving
-from report import FLOOR, Row, rate_of, summarise, write_table
+from report import FLOOR, QUIET, Row, rate_of, summarise, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-QUIET = 0.1  # of the client's cores: what others may take before a run is repeated
 TRIES = 3
 BASE64 = {"float": "ignore", "base64": "honour"}  # what a server does when asked
 

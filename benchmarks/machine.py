@@ -78,7 +78,7 @@ def describe_settings(options: argparse.Namespace) -> str:
     return (
         f"{options.batch} texts a request, {options.concurrency} requests at once, "
         f"width {options.width}, a reply after {options.base_delay * 1e3:g} ms + "
-        f"{options.per_text * 1e3:g} ms a text,\nmedian of {options.rounds} rounds"
+        f"{options.per_text * 1e3:g} ms a text,\nmedians over {options.rounds} round(s)"
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from clients.registry import KEY, MODEL, Embed, Job, client
 
 if TYPE_CHECKING:
+    from langchain_together_embed import TogetherEmbeddings
     from llama_index_together_embed import TogetherEmbedding
     from together_embed import EmbeddingsClient
 
@@ -56,6 +57,32 @@ def core_as_it_comes(job: Job) -> Embed:
     core = EmbeddingsClient(MODEL, api_key=KEY, base_url=job.url)
     job.closers.append(core.aclose)
     return core.aembed
+
+
+def _langchain(job: Job) -> TogetherEmbeddings:
+    from langchain_together_embed import TogetherEmbeddings
+
+    return TogetherEmbeddings(
+        model=MODEL,
+        api_key=KEY,
+        base_url=job.url,
+        chunk_size=job.batch,
+        max_concurrency=job.concurrency,
+    )
+
+
+@client(
+    "together-embed LangChain", "sync", home="ours", package=PACKAGE, asks_base64=True
+)
+def langchain_sync(job: Job) -> Embed:
+    return _langchain(job).embed_documents
+
+
+@client(
+    "together-embed LangChain", "async", home="ours", package=PACKAGE, asks_base64=True
+)
+def langchain_async(job: Job) -> Embed:
+    return _langchain(job).aembed_documents
 
 
 def _llama_index(job: Job) -> TogetherEmbedding:
