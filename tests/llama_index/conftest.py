@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -35,8 +36,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def endpoint() -> Iterator[LocalEndpoint]:
-    with LocalEndpoint(dimension=32, remember_texts=True) as running:
+    with LocalEndpoint(dimension=256, remember_texts=True) as running:
         yield running
+        # What a failed call left on its way ends before the server does.
+        ends_at = monotonic() + 5
+        while len(running.log) < running.requests and monotonic() < ends_at:
+            sleep(0.005)
 
 
 @pytest.fixture
