@@ -78,16 +78,22 @@ def fitting(rows: Iterable[Sealed], max_bytes: int) -> list[Sealed]:
 
 def make_room(link: sqlite3.Connection, rows: Sequence[Sealed], max_bytes: int) -> None:
     """Let the least recently used go where `rows` would be too much for the bound."""
-    page = _ask(link, "PRAGMA page_size")
-    pages = _ask(link, "PRAGMA page_count")
-    used = (pages - _ask(link, "PRAGMA freelist_count")) * page
     coming = sum(map(_cost, rows))
-    if used + coming <= max_bytes:
-        return
-    count = _ask(link, "SELECT count(*) FROM keys")
-    _forget(link, ceil(count * (used + coming - KEEP * max_bytes) / used))
-    if pages * page > max_bytes:  # the bound is lower than it was
-        link.execute("PRAGMA incremental_vacuum").fetchall()
+    size = _ask(link, "PRAGMA page_size")
+    while (used := _pages_in_use(link) * size) + coming > max_bytes:
+        count = _ask(link, "SELECT count(*) FROM keys")
+        if not count:
+            break
+        _forget(link, ceil(count * (used + coming - KEEP * max_bytes) / used))
+    over = _ask(link, "PRAGMA page_count") + 1 - max_bytes // size
+    for _ in range(min(over, _ask(link, "PRAGMA freelist_count"))):
+        # Seldom: the bound is lower than it was. Python lets a statement without
+        # columns take one step, and a step gives back one page.
+        link.execute("PRAGMA incremental_vacuum")
+
+
+def _pages_in_use(link: sqlite3.Connection) -> int:
+    return _ask(link, "PRAGMA page_count") - _ask(link, "PRAGMA freelist_count")
 
 
 def _forget(link: sqlite3.Connection, count: int) -> None:
