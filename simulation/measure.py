@@ -1,0 +1,91 @@
+"""What was sent and answered, as shares of the ideal."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from simulation.regimes import Regime
+from simulation.world import World
+
+START = 10
+"""Requests of each client that count as its start."""
+STEP = 0.1
+"""Seconds: the grain in which the ideal is summed up."""
+SPAN = 5.0
+"""Seconds over which a throughput is taken."""
+REFUSALS = (429, 503)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a regime went.
+
+    Attributes:
+        name: The regime's.
+        share: Texts answered, over what the ideal would have been, after the start.
+        refused: Requests that were answered with 429 or 503, over all, after the start.
+        ninety: Seconds until 90 % of the ideal are reached over five seconds; None is
+            never.
+        fairness: Jain's index over the clients: 1 is equal shares.
+        requests: Requests in all.
+        failed: Clients whose call failed.
+    """
+
+    name: str
+    share: float
+    refused: float
+    ninety: float | None
+    fairness: float
+    requests: int
+    failed: int
+
+
+def measure(regime: Regime, seed: int = 0) -> Result:
+    """Let a regime happen and measure it."""
+    world = regime.run(seed)
+    landings = world.landings
+    start = min(START * regime.clients, len(landings) - 1)
+    begin = max(landings[start].sent_at, regime.from_second)
+    counted = [landing for landing in landings if landing.sent_at >= begin]
+    refused = sum(landing.status in REFUSALS for landing in counted)
+    right = [0] * regime.clients
+    arrivals = []
+    for landing in landings:
+        if landing.status == 200 and landing.at >= begin:
+            right[landing.client] += 1
+            arrivals.append(landing.at)
+    texts = sum(client.flow.counts.texts for client in world.clients)
+    # Where a request holds more than a text, the engine's count tells how many.
+    worth = texts / max(1, sum(x.status == 200 for x in landings))
+    return Result(
+        regime.name,
+        sum(right) * worth / _ideal(regime, begin, regime.seconds),
+        refused / max(1, len(counted)),
+        _ninety(regime, arrivals, worth),
+        sum(right) ** 2 / max(1, len(right) * sum(n * n for n in right)),
+        len(landings),
+        sum(client.failed for client in world.clients),
+    )
+
+
+def _ideal(regime: Regime, begin: float, end: float) -> float:
+    steps = max(1, round((end - begin) / STEP))
+    width = (end - begin) / steps
+    return sum(regime.ideal(begin + (i + 0.5) * width) * width for i in range(steps))
+
+
+def _ninety(regime: Regime, arrivals: list[float], worth: float) -> float | None:
+    moment = regime.from_second
+    while moment + SPAN <= regime.seconds:
+        end = moment + SPAN
+        many = bisect_left(arrivals, end) - bisect_left(arrivals, moment)
+        if many * worth >= 0.9 * _ideal(regime, moment, end):
+            return moment - regime.from_second
+        moment += 0.25
+    return None
+
+
+def report(world: World) -> str:
+    """Say in a line what each client has settled on."""
+    return "; ".join(str(client.flow.counts) for client in world.clients[:3])
