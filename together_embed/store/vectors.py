@@ -52,7 +52,7 @@ class Store:
     """
 
     _damage: StoreError | None
-    _warned: dict[Reason, StoreError]
+    _warned: dict[Reason, object]
 
     def __init__(
         self,
@@ -235,5 +235,6 @@ class Store:
             self._damage = error
         if self._strict:
             raise error
-        if self._warned.setdefault(error.reason, error) is error:
-            warnings.warn(StoreWarning(f"{error}."), stacklevel=4)
+        mine = object()  # of two threads at once, one finds its own
+        if self._warned.setdefault(error.reason, mine) is mine:
+            warnings.warn(StoreWarning(f"{error}."), stacklevel=5)
