@@ -34,7 +34,7 @@ DEFAULT_MODEL = "intfloat/multilingual-e5-large-instruct"
 QUESTIONS = (
     "What happens to the other requests after a 429 refusal?",
     "Why does a forked child not use its parent's connections?",
-    "How are equal texts of one call sent?",
+    "What does a client do where base64 is refused?",
 )
 console = Console(width=min(Console().width, 100))
 
@@ -57,15 +57,17 @@ Search = Callable[[str], Found]
 
 
 def read_passages() -> list[Passage]:
-    """Cut the README and the pages of docs/ into paragraphs."""
+    """Cut the README and the pages of docs/ into paragraphs and items of lists."""
     passages = []
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))):
         heading = page.name
-        for block in re.split(r"\n\s*\n", page.read_text()):
+        prose = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
+        for block in re.split(r"\n\s*\n|\n(?=- |\d+\. )", prose):
             if match := re.match(r"#+ (.*)", block):
                 heading = f"{page.name}: {match[1]}"
-            elif len(block) > 60 and not block.startswith("```"):
-                passages.append(Passage(" ".join(block.split()), heading))
+            elif len(block) > 60 and not block.startswith("|"):
+                plain = re.sub(r"[*`]|^(- |\d+\. )", "", block.strip())
+                passages.append(Passage(" ".join(plain.split()), heading))
     return passages
 
 
@@ -109,14 +111,16 @@ def watched(name: str, total: int, client: EmbeddingsClient) -> Iterator[None]:
             return super().get_renderables()
 
     columns = TextColumn(f"  {name:<12}"), BarColumn(40), MofNCompleteColumn()
-    with Bar(*columns, console=console, transient=True) as bar:
+    hidden = not console.is_terminal
+    with Bar(*columns, console=console, transient=True, disable=hidden) as bar:
         bar.add_task(name, total=total)
         yield
     seconds = time.perf_counter() - start
     requests = client.counts.requests - before.requests
     console.print(
-        f"  [green]✓[/] {name:<12}[bold]{total}[/] texts in [bold]{requests}[/] "
-        f"requests, [bold]{seconds:.2f}[/] s"
+        f"  [green]✓[/] {name:<12}[bold]{total}[/] texts, "
+        f"[bold]{requests}[/] request{'s' * (requests != 1)}, "
+        f"[bold]{seconds:.2f}[/] s"
     )
 
 
@@ -134,20 +138,24 @@ def main() -> int:
     """Run the demo; return 1 where the endpoint does not embed."""
     online = bool(os.environ.get("TOGETHER_API_KEY"))
     passages = read_passages()
-    with nullcontext() if online else LocalEndpoint(delay=0.05) as local:
+    with nullcontext() if online else LocalEndpoint(delay=0.1) as local:
         url = None if local is None else local.base_url
         key = None if online else "local"
         model = os.environ.get("TOGETHER_MODEL", DEFAULT_MODEL)
-        langchain = TogetherEmbeddings(model=model, api_key=key, base_url=url)
+        langchain = TogetherEmbeddings(
+            model=model, api_key=key, base_url=url, chunk_size=8
+        )
         llama_index = TogetherEmbedding(
-            model_name=model, api_key=key, api_base=url, embed_batch_size=10
+            model_name=model, api_key=key, api_base=url, embed_batch_size=8
         )
         console.print()
         where = llama_index.client.settings.base_url
-        what = model if online else "the local endpoint: hashed words, no language model"
+        what = (
+            model if online else "local endpoint: hashes words, no language model"
+        )
         console.print(f"  [bold]together-embed[/] at {where}\n  {what}\n")
         try:
-            with watched("LangChain", len(passages), langchain.embeddings_client):
+            with watched("LangChain", len(passages), langchain.client):
                 ask_langchain = fill_langchain(langchain, passages)
             with watched("LlamaIndex", len(passages), llama_index.client):
                 ask_llama_index = fill_llama_index(llama_index, passages)
