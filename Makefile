@@ -9,13 +9,19 @@ BIN := $(VENV)/bin
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.dev: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+$(VENV)/.demo: pyproject.toml
+	@echo "Setting up $(VENV): what the demo needs. This takes a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group demo
 	@touch $@
 
-demo: $(VENV)/.dev ## index these docs in both frameworks and ask three questions
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "Setting up $(VENV): what the tests need. This takes a minute or two."
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@
+
+demo: $(VENV)/.demo ## index these docs in both frameworks and ask three questions
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev ## run the tests
