@@ -176,7 +176,7 @@ def test_headers_go_with_every_request(endpoint, make):
 
 @pytest.mark.parametrize("name", ["extra_body", "additional_kwargs"])
 def test_further_fields_go_into_the_request(name):
-    with LocalEndpoint(as_published=True) as endpoint:
+    with LocalEndpoint() as endpoint:
         model = TogetherEmbedding(
             "m", api_base=endpoint.base_url, **{name: {"truncate": True}}
         )

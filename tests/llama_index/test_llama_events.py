@@ -175,6 +175,7 @@ def test_a_failure_ends_every_event_that_was_begun(
     make, endpoint, recorder, texts, embed
 ):
     endpoint.fail(403, times=None)
+    endpoint.slow(0.05)  # all are on their way when the first answer comes
     model = make(embed_batch_size=10, callback_manager=CallbackManager([recorder]))
     with pytest.raises(Exception, match="403") as caught:
         embed(model, texts)
