@@ -26,7 +26,10 @@ class Group:
         first: dict[str, int] = {}
         places = [first.setdefault(text, len(first)) for text in texts]
         self.start = start
-        self.unique = list(first)
+        # numpy's strings and enumerations are texts too; the encoder wants plain ones.
+        self.unique = [
+            text if type(text) is str else str.__str__(text) for text in first
+        ]
         self.missing = len(first)
         self._form = form
         self._known = bytearray(len(first))
