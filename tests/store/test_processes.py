@@ -86,6 +86,18 @@ def test_parent_and_child_both_go_on_after_a_fork(path: Path) -> None:
         assert in_a_fork(lambda: store.get([key(3)]) == [row(3)])
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+def test_a_child_inherits_no_open_file_of_the_store(path: Path) -> None:
+    def opened() -> list[str]:
+        files = [file.resolve() for file in Path("/proc/self/fd").iterdir()]
+        return [file.name for file in files if file.name.startswith(path.name)]
+
+    with Store(path) as store:
+        store.put(items([1]))
+        assert opened()
+        assert in_a_fork(lambda: opened() == [])
+
+
 @pytest.mark.skipif(NO_FORK, reason="there is no fork here")
 def test_forks_amid_the_writes_of_other_threads_disturb_neither_side(
     path: Path,
@@ -178,12 +190,15 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_lock_that_is_never_let_go_holds_nobody_up_for_good(
-    path: Path, locked: sqlite3.Connection
+    path: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waits: list[float] = []
     with Store(path) as store:
         with pytest.warns(StoreWarning, match="locked by another process"):
             store.put(items([2]))
-        store.put(items([3]))  # warned of once, and not waited for again
+        monkeypatch.setattr(database.time, "sleep", waits.append)
+        store.put(items([3]))
+        assert waits == []  # it was warned of once, and is not waited for again
         assert store.get([key(1), key(2)]) == [row(1), None]
         locked.execute("ROLLBACK")
         store.put(items([2]))
@@ -201,10 +216,15 @@ def test_a_lock_that_is_let_go_in_time_is_waited_for(
     release.join()
 
 
-@pytest.mark.usefixtures("locked")
-def test_ctrl_c_breaks_the_wait_for_a_lock(path: Path) -> None:
+def test_ctrl_c_breaks_the_wait_for_a_lock(
+    path: Path, locked: sqlite3.Connection
+) -> None:
+    release = threading.Timer(5, locked.execute, ["COMMIT"])
+    release.start()
     with Store(path) as store:
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             store.put(items([2]))
+        assert locked.in_transaction  # Ctrl-C came through while it was still locked
+        release.cancel()
         assert store.get([key(1), key(2)]) == [row(1), None]
