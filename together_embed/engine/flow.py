@@ -37,6 +37,9 @@ CEILING = 256
 requests a second, more than a Python process can decode."""
 BYTES_PER_TOKEN = 4
 """Of English text; a rough measure, used for `tokens_per_minute` alone."""
+SPREAD = 4.0
+"""Where a refusal was seen, requests go out no closer than this many times as fast as
+they come back: a server that counts over a short time minds bursts."""
 SLACK = 0.1
 """Seconds by which a user's own rate may be caught up after a late start."""
 GRACE = 1.0
@@ -95,6 +98,8 @@ class Flow:
         self._offers: deque[tuple[Line, Permit]] = deque()  # given to who did not ask
         self._latest = 0.0  # the newest `now`
         self._strained = 0  # in a row
+        self._usual = 0.0  # seconds of a request, smoothed
+        self._spread_until = 0.0
         self._sent = self._refused = self._failed = 0
         self._texts = self._duplicates = 0
 
@@ -196,6 +201,7 @@ class Flow:
             self._tokens.charge(report.size / BYTES_PER_TOKEN - permit.tokens, now)
         if verdict is Verdict.RIGHT:
             self._strained = 0
+            self._usual += (report.seconds - self._usual) / 8
             self._window.right(permit, report.seconds, report.size, self._serial)
             if self._brake.release(permit, now):
                 self._window.restart()
@@ -210,13 +216,10 @@ class Flow:
 
     def _refuse(self, permit: Permit, hint: float | None, now: float) -> bool:
         """Find what is to blame: the number in flight, or the pace; perhaps both."""
-        newest, window, pace = self._serial, self._window, self._pace
-        if pace.rate is not None and permit.level < window.size:
-            pace.refused(permit, now)  # the window was not what held it back
-        elif window.refused(permit, self._in_flight, newest):
-            pace.refused(permit, now)
-        else:
-            pace.mark(permit)
+        newest = self._serial
+        self._pace.mark(permit)
+        if self._window.refused(permit, self._in_flight, newest, self._usual):
+            self._pace.refused(now)
         hint = self._brake.hint(hint)
         if hint is not None or self._in_flight == 0:
             return self._brake.pull(permit, now, hint, newest)
@@ -226,7 +229,7 @@ class Flow:
         """One in a while is a fault; many in a row are a server that is down."""
         self._strained += 1
         if self._strained >= OUTAGE or self._brake.probing:
-            self._window.refused(permit, self._in_flight, self._serial)
+            self._window.refused(permit, self._in_flight, self._serial, self._usual)
             if self._in_flight == 0:
                 self._brake.pull(permit, now, self._brake.hint(hint), self._serial)
 
@@ -274,6 +277,7 @@ class Flow:
             return self._revoke(now)
         return max(
             self._brake.open_at,
+            self._spread_until,
             self._pace.ready_at if self._pace.rate is not None else 0.0,
             self._requests.ready_at,
             self._tokens.ready_at,
@@ -306,8 +310,11 @@ class Flow:
         tokens = line.size / BYTES_PER_TOKEN
         permit = Permit(self._serial, self._in_flight, now, tokens)
         line.granted.append(permit)
+        self._window.sent(permit)
         line.new = False
-        self._pace.send(now)
+        if self._refused:
+            self._spread_until = now + self._usual / (SPREAD * self._window.size)
+        self._pace.send(now, self._usual)
         self._requests.charge(1, now)
         self._tokens.charge(tokens, now)
         return permit

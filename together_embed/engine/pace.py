@@ -9,6 +9,8 @@ none does.
 
 from __future__ import annotations
 
+from collections import deque
+
 from together_embed.engine.signals import Permit
 
 CYCLE = 100
@@ -23,10 +25,15 @@ SPEED_UP = 0.25
 """The share of a cycle in which the pace doubles when the refusal does not come."""
 LIFTED = 8.0
 """Times the rate: at that pace without a refusal there is no such limit any more."""
-SURPRISE = 16
-"""A refusal sooner than this in a cycle says that the rate has fallen."""
+SURPRISE = 8
+"""A refusal sooner than this in a cycle may say that the rate has fallen; two in a row
+do."""
 FALL = 0.8
-"""What remains of the rate after such a surprise."""
+"""What remains of the rate after them."""
+TELLING = 16
+"""Requests accepted between two refusals that are worth a rate."""
+MARKS = 64
+"""Refusals that are remembered."""
 
 
 class Metre:
@@ -53,53 +60,63 @@ class Metre:
 class Pace(Metre):
     """The rate of requests that a server's refusals have taught."""
 
-    __slots__ = ("_cycle", "_known", "_mark_at", "_mark_serial", "_sent")
+    __slots__ = ("_cycle", "_known", "_marks", "_refused", "_sent", "_surprises")
 
     def __init__(self) -> None:
         super().__init__(None)
         self._known = 0.0  # requests a second, what the cycle turns about
         self._cycle = LEAST_CYCLE
         self._sent = 0  # in this cycle
-        self._mark_serial, self._mark_at = -1, 0.0  # the last refusal
+        self._surprises = 0  # in a row
+        self._refused = 0
+        # Refusals: the serial, the moment, and how many there had been.
+        self._marks: deque[tuple[int, float, int]] = deque(maxlen=MARKS)
 
-    def send(self, now: float) -> None:
-        """Take notice of a request that goes out."""
+    def send(self, now: float, trip: float) -> None:
+        """Take notice of a request that goes out; one takes `trip` seconds."""
         if self.rate is None:
             return
         self.charge(1, now)
         self._sent += 1
-        share = self._share(self._sent / self._cycle)
+        over = self._sent - self._cycle
+        if over <= 0:
+            share = UNDER + (OVER - UNDER) * self._sent / self._cycle
+        else:  # no faster than the answers can tell
+            doubling = max(self._cycle * SPEED_UP, self._known * trip)
+            share = float(OVER * 2.0 ** (over / doubling))
         self.rate = None if share > LIFTED else self._known * share
-
-    @staticmethod
-    def _share(turn: float) -> float:
-        if turn <= 1:
-            return UNDER + (OVER - UNDER) * turn
-        return float(OVER * 2.0 ** ((turn - 1) / SPEED_UP))
 
     def mark(self, permit: Permit) -> None:
         """Remember a refusal as a moment at which nothing was left."""
-        if permit.serial > self._mark_serial:
-            self._mark_serial, self._mark_at = permit.serial, permit.given_at
+        self._refused += 1
+        if not self._marks or permit.serial > self._marks[-1][0]:
+            self._marks.append((permit.serial, permit.given_at, self._refused))
 
-    def refused(self, permit: Permit, now: float) -> None:
-        """Learn the rate from what was accepted since the last refusal."""
-        accepted = permit.serial - self._mark_serial - 1
-        seconds = max(permit.given_at - self._mark_at, 1e-3)
-        self.mark(permit)
-        if accepted < 0:
-            return
+    def refused(self, now: float) -> None:
+        """Learn the rate from what was accepted since an earlier refusal."""
+        measured = self._measure()
+        self._surprises = self._surprises + 1 if self._sent < SURPRISE else 0
         if self.rate is None:
-            self._known = max(accepted, 1) / seconds
+            self._known, self._cycle = measured, LEAST_CYCLE
         elif self._sent >= self._cycle:
-            self._known = accepted / seconds
-        elif self._sent < SURPRISE and self._cycle > SURPRISE:
+            self._known = measured
+            self._cycle = min(CYCLE, 2 * self._cycle)
+        elif self._surprises > 1:
             self._known *= FALL
-        elif accepted:
-            self._known = min(self._known, accepted / seconds)
-        else:
-            self._known *= FALL
-        self._cycle = min(CYCLE, max(LEAST_CYCLE, accepted))
+            self._cycle = max(LEAST_CYCLE, self._cycle // 2)
+        elif not self._surprises:
+            self._known = min(self._known, measured)
         self._sent = 0
         self.rate = self._known * UNDER
         self.ready_at = max(self.ready_at, now + 1 / self.rate)
+
+    def _measure(self) -> float:
+        """Return what was accepted a second, back to the mark that is telling."""
+        newest, at, refused = self._marks[-1]
+        accepted, seconds = 1, 1.0
+        for serial, then, before in reversed(self._marks):
+            accepted = newest - serial - (refused - before)
+            seconds = at - then
+            if accepted >= TELLING:
+                break
+        return max(accepted, 1) / max(seconds, 1e-3)

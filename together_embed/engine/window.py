@@ -14,6 +14,7 @@ number: the window tells so (`refused` returns True), and the pace is to blame.
 
 from __future__ import annotations
 
+from collections import deque
 from statistics import median
 
 from together_embed.engine.signals import Permit
@@ -24,6 +25,8 @@ because a burst of ten harms nobody and saves three round trips of doubling."""
 CALM = 100
 """Answers between two careful steps up: one refused step in a hundred is half of the
 two per cent that a server is to be bothered with at most."""
+FIRST_CALM = 12
+"""The same at first, while little is known; it doubles with each step refused."""
 CALM_ROUNDS = 6
 """Round trips between two steps, where a hundred answers come in fewer."""
 WORTH = 0.25
@@ -33,9 +36,16 @@ TELLING = 1.2
 """Steps below this factor are too small to be judged by time: noise is larger."""
 SAMPLES = 8
 """Answers that a median of times needs at least."""
-STRIKES = 3
-"""Refusals at a number that was just accepted before the pace is to blame: an answer
-on its way back can make one or two of them look so."""
+MARGIN = 1 / 8
+"""A server with a cap takes more than that while its answers are on their way back, as
+many as the network's share of a round trip. Beyond this margin it cannot be a cap."""
+PROOF = 2
+"""Requests beyond the margin that were not refused: so many acquit the window."""
+EVIDENCE, STRIKES = 5, 3
+"""Requests within the margin that were not refused: so many, at so many refusals one
+after another, acquit it too."""
+FRESH, FRESH_TRIPS = 16, 3
+"""What counts as evidence: the newest requests, or those of so many round trips."""
 RELIEF = 2.0
 """Times of the settled latency at which the window tries a smaller size."""
 CONSECUTIVE = 0.7
@@ -64,9 +74,15 @@ class Window:
         self._calm = self._calm_rounds = 0
         self._cut = -1  # permits up to this serial belong to the last refusal
         self._cut_counts = False
-        self._accepted = 0  # the most in flight that was accepted since
-        self._before = self.size
+        self._right_since_cut = True
         self._strikes = 0
+        self._sent: deque[Permit] = deque(maxlen=128)  # and not refused so far
+        self._before = self.size
+        self._patience = FIRST_CALM
+
+    def sent(self, permit: Permit) -> None:
+        """Take notice of a request that goes out."""
+        self._sent.append(permit)
 
     def right(self, permit: Permit, seconds: float, size: int, newest: int) -> None:
         """Learn from a request that the server carried.
@@ -77,13 +93,11 @@ class Window:
             size: Bytes of its body; times are compared among equals.
             newest: The serial of the newest permit.
         """
-        if permit.serial > self._cut and permit.level > self._accepted:
-            self._accepted = permit.level
+        if permit.serial > self._cut:
+            self._right_since_cut = True
         if 2 * permit.level < self.size:
             return  # too few at work to tell anything about more
         self._calm += 1
-        if self._calm >= CALM // 2:
-            self._strikes = 0
         if self._doubling and self.size < self._threshold:
             self.size += 1
         if permit.serial < self._round_from:
@@ -94,34 +108,52 @@ class Window:
             self._end_round()
             self._round_from = newest + 1
 
-    def refused(self, permit: Permit, in_flight: int, newest: int) -> bool:
+    def refused(self, permit: Permit, in_flight: int, newest: int, trip: float) -> bool:
         """Learn from a refusal; return whether it is the pace that is to blame.
 
         Args:
             permit: The refused request's permit.
             in_flight: How many are in flight without it.
             newest: The serial of the newest permit.
+            trip: The seconds that a request usually takes.
         """
+        acquitted = self._acquitted(permit, trip)
         if permit.serial <= self._cut:  # sent before the last refusal was known
             if self._cut_counts:
                 self.size = max(1, min(self.size, in_flight))
             return False
-        accepted, self._accepted = self._accepted, 0
-        self._cut = newest
-        if not self._strikes:
-            self._before = max(self.size, permit.level)
-        if accepted >= permit.level:
-            self._strikes += 1
-        self._settle(by_refusal=True)
-        self._cut_counts = self._strikes < STRIKES
+        again = self._right_since_cut
+        self._cut, self._right_since_cut = newest, False
+        self._cut_counts = not acquitted
         if not self._cut_counts:
-            self._strikes = 0
-            self.size = min(self._before, self._ceiling)
+            self.size = min(self._ceiling, max(self.size, in_flight * 5 // 4 + 1))
             return True
-        if not accepted:
+        if again:
+            self._before = max(self.size, 2)
+        else:
             self.size = int(self.size * CONSECUTIVE)
+        self._patience = min(CALM, 2 * self._patience)
+        self._settle(by_refusal=True)
         self.size = max(1, min(self.size, in_flight))
         return False
+
+    def _acquitted(self, permit: Permit, trip: float) -> bool:
+        """Tell whether as many in flight, or more, were carried a moment ago."""
+        since = permit.given_at - FRESH_TRIPS * trip
+        last = permit.serial - FRESH
+        levels = [
+            one.level
+            for one in self._sent
+            if one.level >= permit.level
+            and one.serial < permit.serial
+            and (one.given_at >= since or one.serial >= last)
+        ]
+        beyond = int(permit.level * (1 + MARGIN))
+        permit.level = 0  # refused: no evidence for others
+        if permit.serial > self._cut:
+            self._strikes = self._strikes + 1 if len(levels) >= EVIDENCE else 0
+        proofs = sum(level > beyond for level in levels)
+        return proofs >= PROOF or self._strikes >= STRIKES
 
     def restart(self) -> None:
         """Open again by doubling, up to what was carried before, after a long pause."""
@@ -142,7 +174,7 @@ class Window:
                 self._go_back(level, slowness)
         elif self._anchor[1] and slowness > RELIEF * self._anchor[1] and self.size > 1:
             self._try(max(1, self.size * 3 // 4), level, slowness)
-        elif self._calm >= CALM and self._calm_rounds >= CALM_ROUNDS:
+        elif self._calm >= self._patience and self._calm_rounds >= CALM_ROUNDS:
             self._step = 1 if self._refused_last else max(1, self.size // 4)
             self._try(self.size + self._step, level, slowness)
 
