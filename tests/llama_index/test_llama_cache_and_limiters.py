@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 import pytest
@@ -185,4 +186,20 @@ def test_an_exhausted_limiter_holds_requests_back(make, endpoint, texts, embed):
     model = make(rate_limiter=Exhausted(), embed_batch_size=10)
     with pytest.raises(TimeoutError, match="no permit"):
         embed(model, texts)
+    assert endpoint.requests == 3
+
+
+@both
+def test_a_limiter_that_waits_longer_than_a_request_may_take_costs_no_request(
+    make, endpoint, embed
+):
+    class Slow(limiters.BaseRateLimiter):  # type: ignore[misc, name-defined]
+        def acquire(self, num_tokens: int = 0) -> None:
+            sleep(0.4)
+
+        async def async_acquire(self, num_tokens: int = 0) -> None:
+            await asyncio.sleep(0.4)
+
+    model = make(rate_limiter=Slow(), timeout=0.3, embed_batch_size=1)
+    assert len(embed(model, ["wind", "water", "bread"])) == 3
     assert endpoint.requests == 3
