@@ -97,7 +97,8 @@ def lost(error: Exception, *, began: bool) -> Lost:
     """
     reason = _root(error)
     detail = type(reason).__name__
-    if isinstance(reason, urllib3_errors.NewConnectionError):
+    untrusted = isinstance(error, requests.exceptions.SSLError) and not began
+    if untrusted or isinstance(reason, urllib3_errors.NewConnectionError):
         return Lost(Cause.UNREACHABLE, detail)
     if isinstance(
         reason, (requests.Timeout, urllib3_errors.TimeoutError, TimeoutError)
