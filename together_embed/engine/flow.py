@@ -201,7 +201,7 @@ class Flow:
             self._tokens.charge(report.size / BYTES_PER_TOKEN - permit.tokens, now)
         if verdict is Verdict.RIGHT:
             self._strained = 0
-            self._usual += (report.seconds - self._usual) / 8
+            self._usual += (report.seconds - self._usual) / 16
             self._window.right(permit, report.seconds, report.size, self._serial)
             if self._brake.release(permit, now):
                 self._window.restart()
@@ -216,10 +216,17 @@ class Flow:
 
     def _refuse(self, permit: Permit, hint: float | None, now: float) -> bool:
         """Find what is to blame: the number in flight, or the pace; perhaps both."""
-        newest = self._serial
-        self._pace.mark(permit)
-        if self._window.refused(permit, self._in_flight, newest, self._usual):
-            self._pace.refused(now)
+        newest, window, pace = self._serial, self._window, self._pace
+        pace.mark(permit)
+        news = window.is_news(permit)
+        if news and pace.expects_refusal and permit.level < window.size:
+            window.acquit(newest)
+            pace.refused(now, sure=True)
+        else:
+            least = pace.in_flight(self._usual)
+            sure = window.refused(permit, self._in_flight, newest, self._usual, least)
+            if news:
+                pace.refused(now, sure=sure)
         hint = self._brake.hint(hint)
         if hint is not None or self._in_flight == 0:
             return self._brake.pull(permit, now, hint, newest)
@@ -229,7 +236,7 @@ class Flow:
         """One in a while is a fault; many in a row are a server that is down."""
         self._strained += 1
         if self._strained >= OUTAGE or self._brake.probing:
-            self._window.refused(permit, self._in_flight, self._serial, self._usual)
+            self._window.refused(permit, self._in_flight, self._serial, self._usual, 1)
             if self._in_flight == 0:
                 self._brake.pull(permit, now, self._brake.hint(hint), self._serial)
 

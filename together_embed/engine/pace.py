@@ -9,6 +9,7 @@ none does.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from together_embed.engine.signals import Permit
@@ -32,6 +33,8 @@ FALL = 0.8
 """What remains of the rate after them."""
 TELLING = 16
 """Requests accepted between two refusals that are worth a rate."""
+ALIKE = 0.75
+"""A rate that is found again within this factor is the same, and as well known."""
 MARKS = 64
 """Refusals that are remembered."""
 
@@ -92,31 +95,49 @@ class Pace(Metre):
         if not self._marks or permit.serial > self._marks[-1][0]:
             self._marks.append((permit.serial, permit.given_at, self._refused))
 
-    def refused(self, now: float) -> None:
-        """Learn the rate from what was accepted since an earlier refusal."""
+    @property
+    def expects_refusal(self) -> bool:
+        """Whether the pace is over the rate that is known."""
+        return self.rate is not None and self.rate > self._known
+
+    def in_flight(self, trip: float) -> int:
+        """Return how many in flight the known rate needs, by Little's law."""
         measured = self._measure()
+        return math.ceil(0.95 * measured * trip) if measured else 1
+
+    def refused(self, now: float, *, sure: bool) -> None:
+        """Learn the rate from what was accepted since an earlier refusal.
+
+        Args:
+            now: The moment.
+            sure: It is the pace that is to blame.
+        """
+        measured = self._measure(sure)
         self._surprises = self._surprises + 1 if self._sent < SURPRISE else 0
         if self.rate is None:
-            self._known, self._cycle = measured, LEAST_CYCLE
-        elif self._sent >= self._cycle:
+            if measured is None:
+                return
+            near = ALIKE < measured / (self._known or measured) < 1 / ALIKE
+            self._cycle = self._cycle if near else LEAST_CYCLE
             self._known = measured
+        elif self._sent >= self._cycle:
+            self._known = measured or self._known
             self._cycle = min(CYCLE, 2 * self._cycle)
         elif self._surprises > 1:
             self._known *= FALL
             self._cycle = max(LEAST_CYCLE, self._cycle // 2)
-        elif not self._surprises:
+        elif not self._surprises and measured:
             self._known = min(self._known, measured)
         self._sent = 0
         self.rate = self._known * UNDER
         self.ready_at = max(self.ready_at, now + 1 / self.rate)
 
-    def _measure(self) -> float:
+    def _measure(self, anyway: bool = False) -> float | None:
         """Return what was accepted a second, back to the mark that is telling."""
-        newest, at, refused = self._marks[-1]
-        accepted, seconds = 1, 1.0
+        accepted, seconds = 0, 0.0
         for serial, then, before in reversed(self._marks):
-            accepted = newest - serial - (refused - before)
-            seconds = at - then
+            newest, at, refused = self._marks[-1]
+            accepted, seconds = newest - serial - (refused - before), at - then
             if accepted >= TELLING:
-                break
-        return max(accepted, 1) / max(seconds, 1e-3)
+                return accepted / max(seconds, 1e-3)
+        return max(accepted, 1) / (seconds or 1.0) if anyway else None

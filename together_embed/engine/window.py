@@ -108,33 +108,44 @@ class Window:
             self._end_round()
             self._round_from = newest + 1
 
-    def refused(self, permit: Permit, in_flight: int, newest: int, trip: float) -> bool:
-        """Learn from a refusal; return whether it is the pace that is to blame.
+    def is_news(self, permit: Permit) -> bool:
+        """Tell whether a request was sent after the last refusal was known."""
+        return permit.serial > self._cut
+
+    def acquit(self, newest: int) -> None:
+        """Take notice of a refusal that was none of the window's fault."""
+        self._cut, self._cut_counts, self._right_since_cut = newest, False, False
+
+    def refused(
+        self, permit: Permit, in_flight: int, newest: int, trip: float, least: int
+    ) -> bool:
+        """Learn from a refusal; return whether it is surely the pace that is to blame.
 
         Args:
             permit: The refused request's permit.
             in_flight: How many are in flight without it.
             newest: The serial of the newest permit.
             trip: The seconds that a request usually takes.
+            least: How many in flight the server's rate is known to need.
         """
         acquitted = self._acquitted(permit, trip)
-        if permit.serial <= self._cut:  # sent before the last refusal was known
+        if not self.is_news(permit):
             if self._cut_counts:
                 self.size = max(1, min(self.size, in_flight))
             return False
         again = self._right_since_cut
-        self._cut, self._right_since_cut = newest, False
-        self._cut_counts = not acquitted
-        if not self._cut_counts:
+        self.acquit(newest)
+        if acquitted:
             self.size = min(self._ceiling, max(self.size, in_flight * 5 // 4 + 1))
             return True
+        self._cut_counts = True
         if again:
             self._before = max(self.size, 2)
         else:
-            self.size = int(self.size * CONSECUTIVE)
+            self.size, least = int(self.size * CONSECUTIVE), 1
         self._patience = min(CALM, 2 * self._patience)
         self._settle(by_refusal=True)
-        self.size = max(1, min(self.size, in_flight))
+        self.size = max(1, min(self.size, max(in_flight, least)))
         return False
 
     def _acquitted(self, permit: Permit, trip: float) -> bool:
