@@ -46,9 +46,14 @@ class _Made:
 class TogetherEmbeddings(BaseModel, Embeddings):
     """A model at Together AI, or at any server of its contract, as `Embeddings`.
 
-    Takes what `langchain_together.TogetherEmbeddings` takes; `docs/migrate.md` lists
-    what differs. The key is in no dump and no pickle: there it is read from the
-    environment again. Neither holds an `Authorization` of `default_headers`.
+    Takes what `langchain_together.TogetherEmbeddings` takes, whose arguments were in
+    part without effect. Here `chunk_size` has one (its default is 100, not 1,000), a
+    request is tried 8 times more, not twice, and has 60 seconds, not 10 minutes; an
+    empty text is an error. What cannot be honoured is refused: `skip_empty=True`, for
+    one, as LangChain pairs vectors with texts by their place.
+
+    The key is in no dump and no pickle: there it is read from the environment again.
+    Neither holds an `Authorization` of `default_headers`.
 
     Args:
         model: The model's name.

@@ -255,6 +255,7 @@ def test_every_field_of_openais_adapter_is_known_here():
         {"api_key": f"{KEY} {KEY}"},
         {"model": ""},
         {"default_query": {"a": [KEY]}},
+        {"default_headers": {"Authorization": [KEY]}},
         {"api_key": 5, "default_headers": {"Authorization": KEY}},
     ],
     ids=lambda wrong: ",".join(wrong),
@@ -336,6 +337,10 @@ def test_an_assigned_field_takes_effect(make, endpoint, texts):
     assert endpoint.requests == 5
     model.model_kwargs["user"] = "u"
     assert model.client.settings.extra_body == {"user": "u"}
+    model.extra_body = {"options": {"cut": False}}
+    assert model.client.settings.extra_body["options"] == {"cut": False}
+    model.extra_body["options"]["cut"] = True
+    assert model.client.settings.extra_body["options"] == {"cut": True}
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 import asyncio
 import multiprocessing
 import threading
+import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from langchain_together_embed import TogetherEmbeddings
+from together_embed import EmbeddingsClient
 from together_embed.errors import (
     InputError,
     InvalidResponseError,
@@ -106,8 +109,14 @@ def test_sixteen_threads_share_one_object(make, endpoint, texts, vectors):
     assert endpoint.in_flight_max <= 4
 
 
-def test_threads_that_meet_a_changed_object_share_its_new_client(make):
+def test_threads_that_meet_a_changed_object_share_its_new_client(make, monkeypatch):
     model = make()
+
+    def slowly(**settings: Any) -> EmbeddingsClient:
+        time.sleep(0.02)  # long enough for all threads to find it missing
+        return EmbeddingsClient(**settings)
+
+    monkeypatch.setattr("langchain_together_embed.embeddings.EmbeddingsClient", slowly)
     model.chunk_size = 7
     together = threading.Barrier(16)
 
@@ -191,15 +200,23 @@ def test_an_error_crosses_from_one_process_to_another(make, endpoint):
     assert error.indices == (0,)
 
 
-async def test_closing_lets_the_connections_go_and_use_opens_new_ones(make, endpoint):
+def test_closing_lets_the_connections_go_and_use_opens_new_ones(make, endpoint):
     with make() as model:
         model.embed_query("a")
-    async with model:
-        await model.aembed_query("a")
+        model.embed_query("a")
+        assert endpoint.connections == 1
     model.embed_query("a")
+    assert endpoint.connections == 2
+
+
+async def test_closing_in_a_loop_does_the_same(make, endpoint):
+    async with make() as model:
+        await model.aembed_query("a")
+        await model.aembed_query("a")
+        assert endpoint.connections == 1
+    await model.aembed_query("a")
+    assert endpoint.connections == 2
     await model.aclose()
-    model.close()
-    assert endpoint.connections == 3
 
 
 # The bar.
@@ -230,11 +247,11 @@ async def test_a_bar_changes_nothing_of_what_bad_texts_get(make, endpoint, embed
 async def test_an_error_under_a_bar_names_texts_by_their_place_in_the_list(embed):
     with LocalEndpoint(dimension=4, max_chars=10) as strict:
         model = TogetherEmbeddings(
-            base_url=strict.base_url, show_progress_bar=True, chunk_size=1
+            base_url=strict.base_url, show_progress_bar=True, chunk_size=2
         )
         with pytest.raises(UnprocessableError) as raised:
             await embed(model, ["a", "a", "b", "far too long", "c", "far too long"])
-        assert raised.value.indices == (3, 5)
+        assert raised.value.indices == (3, 4, 5)
 
 
 def test_a_bar_without_tqdm_says_what_to_install(monkeypatch):
