@@ -232,6 +232,8 @@ class Call:
                 error.indices = tuple(self._places[i] for i in error.indices)
             for batch in self._open:
                 batch.event.on_end(payload={EventPayload.EXCEPTION: error})
+                # LlamaIndex's mark that an enclosing trace need not tell it again.
+                error.event_added = True  # type: ignore[attr-defined]
             raise
         finally:
             self._progress.close()
