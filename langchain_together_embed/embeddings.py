@@ -48,7 +48,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     Takes what `langchain_together.TogetherEmbeddings` takes, whose arguments were in
     part without effect. Here `chunk_size` has one (its default is 100, not 1,000), a
-    request is tried 8 times more, not twice, and has 60 seconds, not 10 minutes; an
+    request is tried 8 times more, not twice, and has 60 seconds instead of no limit; an
     empty text is an error. What cannot be honoured is refused: `skip_empty=True`, for
     one, as LangChain pairs vectors with texts by their place.
 
