@@ -209,7 +209,9 @@ class Call:
                 }
             )
             self._open.popleft()
-            dispatcher.event(EmbeddingEndEvent(chunks=batch.texts, embeddings=rows))
+            # Not checked anew: pydantic would copy each vector, a third of all work.
+            end = EmbeddingEndEvent.model_construct(chunks=batch.texts, embeddings=rows)
+            dispatcher.event(end)
             for _ in batch.texts:
                 next(self._progress)
 
