@@ -12,12 +12,12 @@ from __future__ import annotations
 from together_embed.engine.retry import Policy
 from together_embed.engine.signals import Permit
 
-DOUBT = 1 / 16
+DOUBT = 1 / 32
 """The share of a named time after which it is first put to the test: of the longest
-that is believed, 60 s, a probe after 4."""
+that is believed, 60 s, a probe after 2."""
 LEAST_TRUST = 1 / 64
 """A share this small says that the server's times mean nothing; they are ignored."""
-DARING = 0.7
+DARING = 0.5
 """After a probe that was right at once, the next wait is this much shorter."""
 JITTER = 0.1
 """The share of a wait that is drawn by lot."""
@@ -75,15 +75,15 @@ class Brake:
         self.probing = True
         return early
 
-    def release(self, permit: Permit, now: float) -> bool:
-        """Let go after a request that was right; return whether the pause was long."""
+    def release(self, permit: Permit, now: float) -> float:
+        """Let go after a request that was right; return for how long it was held."""
         if not self.probing or permit.serial <= self._since:
-            return False
+            return 0.0
         if self._failures == 1:
             self._trust = max(LEAST_TRUST, self._trust * DARING)
         self.probing = False
         self._failures = 0
-        return now - self._on_at > LONG
+        return now - self._on_at
 
     def _share(self, hint: float) -> float:
         return hint * self._trust * (1 + JITTER * self._policy.random())

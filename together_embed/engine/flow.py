@@ -24,7 +24,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from together_embed.engine.brake import Brake
+from together_embed.engine.blame import Fault, Jury
+from together_embed.engine.brake import LONG, Brake
 from together_embed.engine.pace import Metre, Pace
 from together_embed.engine.retry import Policy
 from together_embed.engine.signals import Counts, Permit, Report, Verdict
@@ -88,6 +89,8 @@ class Flow:
         self._window = Window(ceiling)
         self._pace = Pace()
         self._brake = Brake(policy)
+        self._jury = Jury()
+        self._judged, self._fault = -1, Fault.BOTH  # the last refusal's
         self._requests = Metre(requests_per_second, SLACK)
         self._tokens = Metre(tokens_per_minute and tokens_per_minute / 60, SLACK)
         self._in_flight = 0
@@ -203,8 +206,7 @@ class Flow:
             self._strained = 0
             self._usual += (report.seconds - self._usual) / 16
             self._window.right(permit, report.seconds, report.size, self._serial)
-            if self._brake.release(permit, now):
-                self._window.restart()
+            self._release(permit, now)
         elif verdict is Verdict.REFUSED:
             self._refused += 1
             return self._refuse(permit, report.hint, now)
@@ -214,20 +216,32 @@ class Flow:
                 self._strain(permit, report.hint, now)
         return False
 
+    def _release(self, permit: Permit, now: float) -> None:
+        pause = self._brake.release(permit, now)
+        if pause > LONG:
+            self._window.restart()
+        elif pause:
+            self._pace.forget_marks()  # nothing was sent: no measure of the server
+
     def _refuse(self, permit: Permit, hint: float | None, now: float) -> bool:
         """Find what is to blame: the number in flight, or the pace; perhaps both."""
         newest, window, pace = self._serial, self._window, self._pace
+        news = permit.serial > self._judged
         pace.mark(permit)
-        news = window.is_news(permit)
-        if news and pace.expects_refusal and permit.level < window.size:
-            window.acquit(newest)
-            pace.refused(now, sure=True)
-        else:
-            least = pace.in_flight(self._usual)
-            sure = window.refused(permit, self._in_flight, newest, self._usual, least)
-            if news:
-                pace.refused(now, sure=sure)
-        hint = self._brake.hint(hint)
+        if news:
+            self._judged = newest
+            steady = window.is_steady
+            self._fault = self._jury.judge(permit, self._usual, steady=steady)
+            if pace.expects_refusal and permit.level < window.size:
+                self._fault &= Fault.PACE
+        self._jury.strike(permit)
+        if self._fault & Fault.WINDOW:
+            least = pace.in_flight(self._usual) if self._fault & Fault.PACE else 1
+            window.refused(self._in_flight, newest, least, news=news)
+        if news and self._fault & Fault.PACE:
+            pace.refused(now, sure=self._fault is Fault.PACE)
+        if self._in_flight:
+            hint = self._brake.hint(hint)
         if hint is not None or self._in_flight == 0:
             return self._brake.pull(permit, now, hint, newest)
         return False
@@ -236,9 +250,11 @@ class Flow:
         """One in a while is a fault; many in a row are a server that is down."""
         self._strained += 1
         if self._strained >= OUTAGE or self._brake.probing:
-            self._window.refused(permit, self._in_flight, self._serial, self._usual, 1)
+            news = permit.serial > self._judged
+            self._judged, self._fault = self._serial, Fault.WINDOW
+            self._window.refused(self._in_flight, self._serial, 1, news=news)
             if self._in_flight == 0:
-                self._brake.pull(permit, now, self._brake.hint(hint), self._serial)
+                self._brake.pull(permit, now, hint, self._serial)
 
     # Who is served, and when.
 
@@ -317,7 +333,7 @@ class Flow:
         tokens = line.size / BYTES_PER_TOKEN
         permit = Permit(self._serial, self._in_flight, now, tokens)
         line.granted.append(permit)
-        self._window.sent(permit)
+        self._jury.sent(permit)
         line.new = False
         if self._refused:
             self._spread_until = now + self._usual / (SPREAD * self._window.size)

@@ -31,6 +31,8 @@ SURPRISE = 8
 do."""
 FALL = 0.8
 """What remains of the rate after them."""
+BINDING = 1.5
+"""Times the rate: what goes out by such a pace is limited by something else."""
 TELLING = 16
 """Requests accepted between two refusals that are worth a rate."""
 ALIKE = 0.75
@@ -97,13 +99,20 @@ class Pace(Metre):
 
     @property
     def expects_refusal(self) -> bool:
-        """Whether the pace is over the rate that is known."""
-        return self.rate is not None and self.rate > self._known
+        """Whether the pace is a little over the rate that is known.
+
+        If it is far over it, something else must be holding requests back.
+        """
+        return self.rate is not None and 1 < self.rate / self._known < BINDING
 
     def in_flight(self, trip: float) -> int:
         """Return how many in flight the known rate needs, by Little's law."""
         measured = self._measure()
         return math.ceil(0.95 * measured * trip) if measured else 1
+
+    def forget_marks(self) -> None:
+        """Measure from the next refusal on."""
+        self._marks.clear()
 
     def refused(self, now: float, *, sure: bool) -> None:
         """Learn the rate from what was accepted since an earlier refusal.

@@ -7,14 +7,10 @@ the steps as long as they succeed, and goes back where one does not. Two things 
 * *refusals*: the server has a cap. The window falls to what was accepted;
 * *waiting*: twice as many in flight took twice as long, so that half of them only
   wait in the server's queue. The window goes back to where the last step paid.
-
-A refusal at no more in flight than were accepted a moment ago is no matter of their
-number: the window tells so (`refused` returns True), and the pace is to blame.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from statistics import median
 
 from together_embed.engine.signals import Permit
@@ -27,25 +23,15 @@ CALM = 100
 two per cent that a server is to be bothered with at most."""
 FIRST_CALM = 12
 """The same at first, while little is known; it doubles with each step refused."""
-CALM_ROUNDS = 6
-"""Round trips between two steps, where a hundred answers come in fewer."""
+CALM_TRIPS = 2
+"""The same in round trips, for windows of more than fifty."""
 WORTH = 0.25
 """A step pays if it brings this share of what it adds; the exit of BBR's startup
 (Cardwell and others, 2016) is the same quarter."""
 TELLING = 1.2
 """Steps below this factor are too small to be judged by time: noise is larger."""
-SAMPLES = 8
+SAMPLES = 5
 """Answers that a median of times needs at least."""
-MARGIN = 1 / 8
-"""A server with a cap takes more than that while its answers are on their way back, as
-many as the network's share of a round trip. Beyond this margin it cannot be a cap."""
-PROOF = 2
-"""Requests beyond the margin that were not refused: so many acquit the window."""
-EVIDENCE, STRIKES = 5, 3
-"""Requests within the margin that were not refused: so many, at so many refusals one
-after another, acquit it too."""
-FRESH, FRESH_TRIPS = 16, 3
-"""What counts as evidence: the newest requests, or those of so many round trips."""
 RELIEF = 2.0
 """Times of the settled latency at which the window tries a smaller size."""
 CONSECUTIVE = 0.7
@@ -71,18 +57,11 @@ class Window:
         self._anchor = (0.0, 0.0)  # in flight, slowness: what a step is compared with
         self._round_from = 0  # permits from this serial on are of the present round
         self._levels = 0
-        self._calm = self._calm_rounds = 0
+        self._calm = 0
         self._cut = -1  # permits up to this serial belong to the last refusal
-        self._cut_counts = False
         self._right_since_cut = True
-        self._strikes = 0
-        self._sent: deque[Permit] = deque(maxlen=128)  # and not refused so far
         self._before = self.size
         self._patience = FIRST_CALM
-
-    def sent(self, permit: Permit) -> None:
-        """Take notice of a request that goes out."""
-        self._sent.append(permit)
 
     def right(self, permit: Permit, seconds: float, size: int, newest: int) -> None:
         """Learn from a request that the server carried.
@@ -108,63 +87,32 @@ class Window:
             self._end_round()
             self._round_from = newest + 1
 
-    def is_news(self, permit: Permit) -> bool:
-        """Tell whether a request was sent after the last refusal was known."""
-        return permit.serial > self._cut
-
-    def acquit(self, newest: int) -> None:
-        """Take notice of a refusal that was none of the window's fault."""
-        self._cut, self._cut_counts, self._right_since_cut = newest, False, False
-
-    def refused(
-        self, permit: Permit, in_flight: int, newest: int, trip: float, least: int
-    ) -> bool:
-        """Learn from a refusal; return whether it is surely the pace that is to blame.
+    def refused(self, in_flight: int, newest: int, least: int, *, news: bool) -> None:
+        """Fall to what was accepted.
 
         Args:
-            permit: The refused request's permit.
-            in_flight: How many are in flight without it.
+            in_flight: How many are in flight without the refused one.
             newest: The serial of the newest permit.
-            trip: The seconds that a request usually takes.
             least: How many in flight the server's rate is known to need.
+            news: The request was sent after the last refusal was known.
         """
-        acquitted = self._acquitted(permit, trip)
-        if not self.is_news(permit):
-            if self._cut_counts:
-                self.size = max(1, min(self.size, in_flight))
-            return False
-        again = self._right_since_cut
-        self.acquit(newest)
-        if acquitted:
-            self.size = min(self._ceiling, max(self.size, in_flight * 5 // 4 + 1))
-            return True
-        self._cut_counts = True
-        if again:
-            self._before = max(self.size, 2)
+        if news:
+            if self._right_since_cut:
+                self._before = max(self.size, 2)
+            else:
+                self.size, least = int(self.size * CONSECUTIVE), 1
+            if not self._doubling:
+                self._patience = min(CALM, 2 * self._patience)
+            self._cut, self._right_since_cut = newest, False
+            self._settle(by_refusal=True)
         else:
-            self.size, least = int(self.size * CONSECUTIVE), 1
-        self._patience = min(CALM, 2 * self._patience)
-        self._settle(by_refusal=True)
+            least = 1
         self.size = max(1, min(self.size, max(in_flight, least)))
-        return False
 
-    def _acquitted(self, permit: Permit, trip: float) -> bool:
-        """Tell whether as many in flight, or more, were carried a moment ago."""
-        since = permit.given_at - FRESH_TRIPS * trip
-        last = permit.serial - FRESH
-        levels = [
-            one.level
-            for one in self._sent
-            if one.level >= permit.level
-            and one.serial < permit.serial
-            and (one.given_at >= since or one.serial >= last)
-        ]
-        beyond = int(permit.level * (1 + MARGIN))
-        permit.level = 0  # refused: no evidence for others
-        if permit.serial > self._cut:
-            self._strikes = self._strikes + 1 if len(levels) >= EVIDENCE else 0
-        proofs = sum(level > beyond for level in levels)
-        return proofs >= PROOF or self._strikes >= STRIKES
+    @property
+    def is_steady(self) -> bool:
+        """Whether the size is what it was, or a first small step above."""
+        return not self._doubling and (self._safe is None or self._step == 1)
 
     def restart(self) -> None:
         """Open again by doubling, up to what was carried before, after a long pause."""
@@ -177,7 +125,6 @@ class Window:
         """Judge the step that the round tried, and perhaps take the next."""
         level, slowness = self._levels / self._times.count, self._times.close()
         self._levels = 0
-        self._calm_rounds += 1
         if self._doubling or self._safe is not None:
             if self._pays(level, slowness):
                 self._go_on(slowness)
@@ -185,7 +132,7 @@ class Window:
                 self._go_back(level, slowness)
         elif self._anchor[1] and slowness > RELIEF * self._anchor[1] and self.size > 1:
             self._try(max(1, self.size * 3 // 4), level, slowness)
-        elif self._calm >= self._patience and self._calm_rounds >= CALM_ROUNDS:
+        elif self._calm >= max(self._patience, CALM_TRIPS * self.size):
             self._step = 1 if self._refused_last else max(1, self.size // 4)
             self._try(self.size + self._step, level, slowness)
 
@@ -240,7 +187,7 @@ class Window:
         self._rest()
 
     def _rest(self) -> None:
-        self._calm = self._calm_rounds = 0
+        self._calm = 0
 
 
 class _Times:

@@ -1,0 +1,79 @@
+"""Whose fault a refusal is: too many in flight, or too many a second.
+
+A cap shows in that refusals come only where more is in flight than was accepted of
+late; a rate in that they also come where less is. Each refusal is one vote. Until the
+votes agree, both the window and the pace give way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Flag
+
+from together_embed.engine.signals import Permit
+
+FRESH, FRESH_TRIPS = 16, 3
+"""What is of late: the newest requests, or those of so many round trips."""
+MARGIN = 1 / 8
+"""A server with a cap takes more than that while its answers are on their way back, as
+many as the network's share of a round trip. What is taken beyond speaks against it."""
+FEW, MANY = 2, 5
+"""Requests accepted at such a number: so few are an accident, so many are none."""
+AGREED, MOST = 2, 4
+"""Votes that decide, and votes that are remembered."""
+
+
+class Fault(Flag):
+    """What has to give way."""
+
+    WINDOW = 1
+    PACE = 2
+    BOTH = 3
+
+
+class Jury:
+    """Judges refusals by what went out before them."""
+
+    def __init__(self) -> None:
+        self._sent: deque[Permit] = deque(maxlen=128)
+        self._votes = 0  # below zero for a cap, above for a rate
+
+    def sent(self, permit: Permit) -> None:
+        """Take notice of a request that goes out."""
+        self._sent.append(permit)
+
+    def judge(self, permit: Permit, trip: float, *, steady: bool) -> Fault:
+        """Tell what a refusal that is news speaks for, with those before it.
+
+        Args:
+            permit: The refused request's permit.
+            trip: The seconds that a request usually takes.
+            steady: The window was not growing fast: else any refusal would come where
+                more is in flight than before, and say nothing.
+        """
+        since = permit.given_at - FRESH_TRIPS * trip
+        last = permit.serial - FRESH
+        levels = [
+            one.level
+            for one in self._sent
+            if one.level >= permit.level
+            and one.serial < permit.serial
+            and (one.given_at >= since or one.serial >= last)
+        ]
+        beyond = int(permit.level * (1 + MARGIN))
+        if len(levels) <= FEW:
+            if not steady:
+                return Fault.BOTH
+            self._votes = max(-MOST, self._votes - 1)
+        elif sum(level > beyond for level in levels) > FEW:
+            self._votes = min(MOST, self._votes + 1)
+        elif len(levels) >= MANY and self._votes < 0:
+            self._votes += 1
+        if abs(self._votes) < AGREED:
+            return Fault.BOTH
+        return Fault.WINDOW if self._votes < 0 else Fault.PACE
+
+    @staticmethod
+    def strike(permit: Permit) -> None:
+        """Take a refused request off the record of what was accepted."""
+        permit.level = 0
