@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -68,11 +69,22 @@ def colour(request: pytest.FixtureRequest) -> Colour:
 def endpoint() -> Iterator[LocalEndpoint]:
     with LocalEndpoint(dimension=8, remember_texts=True) as running:
         yield running
-        # A call that failed leaves requests behind; one that connects while the server
-        # stops would leave the server's end of it open.
-        for thread in threading.enumerate():
-            if thread.name == "together-embed":
-                thread.join(0.2)
+        _settle(running)
+
+
+def _settle(endpoint: LocalEndpoint) -> None:
+    """Wait until the server has seen all connections that were made to it.
+
+    A call that failed, or was cancelled, leaves requests behind. One that connects at
+    the moment in which the server stops would leave the server's end of it open.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "together-embed":
+            thread.join(0.2)
+    with socket.create_connection(("127.0.0.1", endpoint.port)) as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.0\r\n\r\n")
+        while connection.recv(65536):
+            pass
 
 
 @pytest.fixture(scope="session")
