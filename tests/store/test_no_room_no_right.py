@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,3 +142,34 @@ def test_a_path_through_a_file_costs_a_warning(tmp_path: Path, place: str) -> No
             store.put(items([1]))
         assert store.get([key(1)]) == [None]
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.fixture
+def without_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open files as on a network file system: SQLite's own layer that has no WAL."""
+    connect = sqlite3.connect
+
+    def connect_without(name: str, **settings: Any) -> sqlite3.Connection:
+        return connect(f"{name}&vfs=unix-dotfile", **settings)
+
+    monkeypatch.setattr(sqlite3, "connect", connect_without)
+
+
+@pytest.mark.usefixtures("without_shared_memory")
+def test_a_file_system_without_wal_costs_a_warning(tmp_path: Path) -> None:
+    with Store(tmp_path / "vectors.db") as store:
+        with pytest.warns(StoreWarning, match="cannot do WAL"):
+            store.put(items([1]))
+        store.put(items([2]))
+        assert store.get([key(1)]) == [None]
+
+
+def test_a_store_that_moved_to_a_file_system_without_wal_is_still_read(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("without_shared_memory")
+    with Store(folder / "vectors.db") as store:
+        assert store.get([key(3)]) == [row(3)]
+        with pytest.warns(StoreWarning, match="cannot be written to"):
+            store.put(items([50]))
+        assert store.get([key(3), key(50)]) == [row(3), None]
