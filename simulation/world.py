@@ -204,6 +204,7 @@ class World:
             "deadline": None,
             "width": None,
             "scrub": str,
+            "allow_blank": False,
             **plan,
         }
         client = Client(self, number, Plan(**fields), Policy(max_retries, dice))

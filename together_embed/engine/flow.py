@@ -38,7 +38,7 @@ CEILING = 256
 requests a second, more than a Python process can decode."""
 BYTES_PER_TOKEN = 4
 """Of English text; a rough measure, used for `tokens_per_minute` alone."""
-SPREAD = 4.0
+SPREAD = 1.5
 """Where a refusal was seen, requests go out no closer than this many times as fast as
 they come back: a server that counts over a short time minds bursts."""
 SLACK = 0.1

@@ -37,6 +37,13 @@ TELLING = 16
 """Requests accepted between two refusals that are worth a rate."""
 ALIKE = 0.75
 """A rate that is found again within this factor is the same, and as well known."""
+FUTILE = 3
+"""Refusals in a row at a pace under the rate that show it to be none: some servers, or
+what stands before them, refuse now and then whatever one does."""
+DEAF = 1000
+"""Requests for which such refusals are borne then."""
+CROWD, WITHIN = 4, 32
+"""So many refusals within so many requests are heard all the same."""
 MARKS = 64
 """Refusals that are remembered."""
 
@@ -65,7 +72,16 @@ class Metre:
 class Pace(Metre):
     """The rate of requests that a server's refusals have taught."""
 
-    __slots__ = ("_cycle", "_known", "_marks", "_refused", "_sent", "_surprises")
+    __slots__ = (
+        "_cycle",
+        "_deaf_until",
+        "_futile",
+        "_known",
+        "_marks",
+        "_refused",
+        "_sent",
+        "_surprises",
+    )
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -73,6 +89,8 @@ class Pace(Metre):
         self._cycle = LEAST_CYCLE
         self._sent = 0  # in this cycle
         self._surprises = 0  # in a row
+        self._futile = 0  # in a row
+        self._deaf_until = 0
         self._refused = 0
         # Refusals: the serial, the moment, and how many there had been.
         self._marks: deque[tuple[int, float, int]] = deque(maxlen=MARKS)
@@ -121,6 +139,9 @@ class Pace(Metre):
             now: The moment.
             sure: It is the pace that is to blame.
         """
+        newest = self._marks[-1][0]
+        if self._is_noise(newest):
+            return
         measured = self._measure(sure)
         self._surprises = self._surprises + 1 if self._sent < SURPRISE else 0
         if self.rate is None:
@@ -140,6 +161,21 @@ class Pace(Metre):
         self._sent = 0
         self.rate = self._known * UNDER
         self.ready_at = max(self.ready_at, now + 1 / self.rate)
+
+    def _is_noise(self, newest: int) -> bool:
+        """Tell whether refusals come whatever the pace is."""
+        crowd = self._marks[-CROWD][0] if len(self._marks) >= CROWD else -WITHIN
+        if newest < self._deaf_until and newest - crowd >= WITHIN:
+            return True
+        if self.rate is None or self._sent >= self._cycle:
+            self._futile = 0
+        elif self.rate < self._known and self._sent >= SURPRISE:
+            self._futile += 1  # the server had more than was asked of it
+        if self._futile < FUTILE:
+            return False
+        self.rate, self._futile = None, 0
+        self._deaf_until = newest + DEAF
+        return True
 
     def _measure(self, anyway: bool = False) -> float | None:
         """Return what was accepted a second, back to the mark that is telling."""
