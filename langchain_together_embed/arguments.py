@@ -62,12 +62,6 @@ _REFUSED = {
     "tiktoken_model_name": _Refusal(_NO_TOKENS),
     "allowed_special": _Refusal(_RAW, (set(), frozenset(), [], ())),
     "disallowed_special": _Refusal(_RAW, ("all", set(), frozenset(), [], ())),
-    "skip_empty": _Refusal(
-        "LangChain pairs vectors with texts by their place, so that none can be left "
-        "out, and no vector is invented for an empty text, which is an error here; "
-        "leave such texts out before they are embedded",
-        (False,),
-    ),
     "retry_min_seconds": _Refusal(_PAUSES),
     "retry_max_seconds": _Refusal(_PAUSES),
     "headers": _Refusal("pass default_headers="),

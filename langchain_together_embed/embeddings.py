@@ -49,8 +49,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     Takes what `langchain_together.TogetherEmbeddings` takes, whose arguments were in
     part without effect. Here `chunk_size` has one (its default is 100, not 1,000), a
     request is tried 8 times more, not twice, and has 60 seconds instead of no limit; an
-    empty text is an error. What cannot be honoured is refused: `skip_empty=True`, for
-    one, as LangChain pairs vectors with texts by their place.
+    empty text is an error unless `skip_empty` is set. What cannot be honoured is
+    refused.
 
     The key is in no dump and no pickle: there it is read from the environment again.
     Neither holds an `Authorization` of `default_headers`.
@@ -77,6 +77,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         extra_body: The same, for servers that know more than the contract; it wins.
         default_headers: Further headers of every request.
         default_query: Further parameters of the address.
+        skip_empty: Whether an empty or blank text is no error, but gets the vector that
+            the server gives to it. A list without it would pair texts wrongly.
         show_progress_bar: Whether `embed_documents` draws a bar, by tqdm.
         allow_insecure_http: Send the key over plain http to a public host.
 
@@ -109,6 +111,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     extra_body: dict[str, Any] | None = None
     default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
     default_query: Mapping[str, Any] | None = Field(default=None, repr=False)
+    skip_empty: bool = False
     show_progress_bar: bool = False
     allow_insecure_http: bool = False
 
@@ -126,9 +129,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         Raises:
             EmbeddingsError: The call failed, and no vector of it is returned.
         """
-        if self.show_progress_bar:
-            return progress.embed(self.client, texts)
-        return self.client.embed(texts)
+        with progress.bar(len(texts), shown=self.show_progress_bar) as moved:
+            return self.client.embed(texts, on_progress=moved)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a query."""
@@ -136,9 +138,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do what `embed_documents` does, as a coroutine on the running loop."""
-        if self.show_progress_bar:
-            return await progress.aembed(self.client, texts)
-        return await self.client.aembed(texts)
+        with progress.bar(len(texts), shown=self.show_progress_bar) as moved:
+            return await self.client.aembed(texts, on_progress=moved)
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the vector of a query."""
@@ -176,6 +177,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             "extra_body": copy.deepcopy(
                 {**self.model_kwargs, **(self.extra_body or {})}
             ),
+            "allow_blank": self.skip_empty,
             "allow_insecure_http": self.allow_insecure_http,
         }
 

@@ -35,8 +35,7 @@ from llama_index.core.instrumentation.events.embedding import (
 from llama_index.core.utils import get_tqdm_iterable
 
 from llama_index_together_embed.asking import Ask, AsyncAsk, Rows
-from together_embed.engine import batching
-from together_embed.errors import EmbeddingsError, InputError
+from together_embed.errors import EmbeddingsError
 
 if TYPE_CHECKING:
     from llama_index_together_embed.embedding import TogetherEmbedding
@@ -85,7 +84,7 @@ class Call:
         *,
         show_progress: bool = False,
     ) -> None:
-        _check(texts)
+        model.client.check(texts)
         self._model = model
         self._texts = texts
         self._payload = model.to_payload()
@@ -270,20 +269,6 @@ def _ended(rows: Iterator[Rows]) -> closing[Generator[Rows, None, None]]:
 
 def _aended(rows: AsyncIterator[Rows]) -> aclosing[AsyncGenerator[Rows, None]]:
     return aclosing(cast("AsyncGenerator[Rows, None]", rows))
-
-
-def _check(texts: Sequence[str]) -> None:
-    """Refuse the whole call for one bad text: the client would meet it half-way."""
-    batching.check(texts)
-    index = -1
-    try:
-        for index, text in enumerate(texts):  # noqa: B007
-            text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"a lone surrogate at character {error.start} cannot be sent",
-            indices=(index,),
-        ) from None
 
 
 def _scope(model: TogetherEmbedding, role: Role) -> str:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from together_embed import source
+from together_embed.engine import batching
 from together_embed.engine.flow import CEILING, Counts, Flow
 from together_embed.engine.job import Dialect, Job, Plan
 from together_embed.engine.retry import Policy
@@ -71,6 +72,8 @@ class EmbeddingsClient:
         headers: Further headers of every request.
         query: Further parameters of the address.
         extra_body: Further fields of every request's body.
+        allow_blank: Send empty and blank texts, and let the server say what they get;
+            else one is an error before anything is sent.
         allow_insecure_http: Send the key over plain http to a public host.
 
     Raises:
@@ -96,6 +99,7 @@ class EmbeddingsClient:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        allow_blank: bool = False,
         allow_insecure_http: bool = False,
     ) -> None:
         settings = Settings(
@@ -115,6 +119,7 @@ class EmbeddingsClient:
             headers=dict(headers or {}),
             query=dict(query or {}),
             extra_body=dict(extra_body or {}),
+            allow_blank=allow_blank,
             allow_insecure_http=allow_insecure_http,
         )
         self._set_up(settings)
@@ -129,12 +134,28 @@ class EmbeddingsClient:
         """What this process has sent with this client so far."""
         return self._here().flow.counts
 
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    def check(self, texts: Sequence[str]) -> None:
+        """Refuse what `embed` would refuse of these texts, without sending any.
+
+        Raises:
+            TypeError: `texts` is a bare string, or an element is no string.
+            InputError: A text is blank or holds a lone surrogate.
+        """
+        batching.check(texts, blank=self._settings.allow_blank)
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> list[list[float]]:
         """Return one embedding for each text, in order.
 
         Args:
             texts: Any number of texts; they are sent in batches, many at once, equal
                 ones only once.
+            on_progress: Is called with the number of texts that have just become
+                vectors, batch by batch, in the caller's thread.
 
         Returns:
             `len(texts)` lists of floats, all of one width.
@@ -145,12 +166,17 @@ class EmbeddingsClient:
             RequestError: A batch failed for good; the error names its texts.
             DeadlineExceededError: The call's time was over before its work.
         """
-        rows: list[Row] = self._embed(texts, LISTS)
+        rows: list[Row] = self._embed(texts, LISTS, on_progress)
         return rows
 
-    async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def aembed(
+        self,
+        texts: Sequence[str],
+        *,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> list[list[float]]:
         """Do what `embed` does, as a coroutine on the running loop."""
-        rows: list[Row] = await self._aembed(texts, LISTS)
+        rows: list[Row] = await self._aembed(texts, LISTS, on_progress)
         return rows
 
     def embed_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -302,20 +328,31 @@ class EmbeddingsClient:
         twin._set_up(self._settings)
         return twin
 
-    def _embed(self, texts: Sequence[str], form: Form) -> Any:
+    def _embed(
+        self,
+        texts: Sequence[str],
+        form: Form,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> Any:
         if not _some(texts):
             return form.empty(0, 0)
         here = self._here()
         driver = Threads(here.sync())
-        ((_, rows),) = driver.run(here.job(driver.wake, texts, form), iter(()))
+        job = here.job(driver.wake, texts, form, on_progress=on_progress)
+        ((_, rows),) = driver.run(job, iter(()))
         return rows
 
-    async def _aembed(self, texts: Sequence[str], form: Form) -> Any:
+    async def _aembed(
+        self,
+        texts: Sequence[str],
+        form: Form,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> Any:
         if not _some(texts):
             return form.empty(0, 0)
         here = self._here()
         driver = Tasks(here.asynchronous())
-        job = here.job(driver.wake, texts, form)
+        job = here.job(driver.wake, texts, form, on_progress=on_progress)
         async with aclosing(driver.run(job, source.nothing())) as groups:
             ((_, rows),) = [group async for group in groups]
         return rows
@@ -357,6 +394,7 @@ class _Process:
     def __init__(self, settings: Settings, parent: _Process | None = None) -> None:
         self.pid = os.getpid()
         self.parent = parent
+        self._settings = settings
         encodings = {"auto": None, "float": False, "base64": True}
         extra = dict(settings.extra_body)
         if settings.dimensions is not None:
@@ -374,6 +412,7 @@ class _Process:
             timeout=settings.read_seconds,
             deadline=settings.deadline,
             width=settings.dimensions,
+            allow_blank=settings.allow_blank,
             scrub=settings.scrub,
         )
         self._policy = Policy(settings.max_retries, random.random)
@@ -400,17 +439,26 @@ class _Process:
         form: Form = LISTS,
         *,
         ordered: bool = True,
+        on_progress: Callable[[int], object] | None = None,
     ) -> Job:
-        plan, policy, dialect = self._plan, self._policy, self._dialect
-        now = clock()
-        job = Job(plan, policy, self.flow, dialect, now, wake, form, ordered=ordered)
+        job = Job(
+            self._plan,
+            self._policy,
+            self.flow,
+            self._dialect,
+            clock(),
+            wake,
+            form,
+            ordered=ordered,
+            on_progress=on_progress,
+        )
         if texts is not None:
             job.add(texts)
             job.complete()
         return job
 
     def sync(self) -> RequestsTransport:
-        self._route.headers()  # no key where one is needed: say so before all else
+        self._settings.require_key()
         with self._lock:
             if self.by_requests is None:
                 from together_embed.transports.sync_requests import RequestsTransport
@@ -419,7 +467,7 @@ class _Process:
             return self.by_requests
 
     def asynchronous(self) -> AiohttpTransport:
-        self._route.headers()
+        self._settings.require_key()
         with self._lock:
             if self.by_aiohttp is None:
                 from together_embed.transports.async_aiohttp import AiohttpTransport

@@ -67,6 +67,11 @@ class Key:
             self._shown.append(key)
         return key
 
+    @property
+    def rotates(self) -> bool:
+        """Whether it is asked for each request."""
+        return callable(self._source) and not _has_secret(self._source)
+
     def scrub(self, words: str) -> str:
         """Take the keys of late out of what a server said."""
         return _hide(words, *tuple(self._shown))
@@ -131,6 +136,7 @@ class Settings:
     headers: Mapping[str, str] = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
     extra_body: Mapping[str, Any] = field(repr=False)
+    allow_blank: bool
     allow_insecure_http: bool
 
     def __post_init__(self) -> None:
@@ -172,6 +178,15 @@ class Settings:
     def read_seconds(self) -> float | None:
         """Seconds from sending a request to its whole answer."""
         return self.timeout[1] if isinstance(self.timeout, tuple) else self.timeout
+
+    def require_key(self) -> None:
+        """Say at once that a key is missing; one that rotates is asked for later.
+
+        Raises:
+            ConfigurationError: As `request_headers`.
+        """
+        if not self.key.rotates:
+            self.request_headers()
 
     def request_headers(self) -> dict[str, str]:
         """Return the headers of a request, the key's among them.

@@ -180,7 +180,6 @@ REFUSED = {
     "tiktoken_model_name": "cl100k_base",
     "allowed_special": "all",
     "disallowed_special": {"<|endoftext|>"},
-    "skip_empty": True,
     "retry_min_seconds": 1,
     "retry_max_seconds": 9,
     "headers": {"a": "b"},
@@ -208,7 +207,6 @@ def test_what_cannot_be_honoured_is_refused_with_a_reason(name):
         {"embedding_ctx_length": 8191},
         {"allowed_special": set()},
         {"disallowed_special": "all"},
-        {"skip_empty": False},
         {"check_embedding_ctx_length": False},
         {"tiktoken_enabled": False},
         {"base_url": None},
@@ -345,7 +343,12 @@ def test_an_assigned_field_takes_effect(make, endpoint, texts):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("chunk_size", 0), ("request_timeout", "x"), ("api_key", "k"), ("skip_empty", 1)],
+    [
+        ("chunk_size", 0),
+        ("request_timeout", "x"),
+        ("api_key", "k"),
+        ("chunk_size", "many"),
+    ],
 )
 def test_an_assignment_that_cannot_take_effect_is_refused(make, name, value):
     model = make()

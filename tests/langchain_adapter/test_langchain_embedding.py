@@ -260,3 +260,8 @@ def test_a_bar_without_tqdm_says_what_to_install(monkeypatch):
     )
     with pytest.raises(ValueError, match="pip install tqdm"):
         TogetherEmbeddings(show_progress_bar=True)
+
+
+async def test_skip_empty_leaves_an_empty_text_to_the_server(make, endpoint, embed):
+    rows = await embed(make(skip_empty=True), ["a text", "", "  "])
+    assert rows == [endpoint.embed(text) for text in ("a text", "", "  ")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,16 @@ class Group:
         missing: How many of `unique` have no row yet.
     """
 
-    __slots__ = ("_form", "_known", "_places", "_rows", "missing", "start", "unique")
+    __slots__ = (
+        "_form",
+        "_known",
+        "_places",
+        "_rows",
+        "_times",
+        "missing",
+        "start",
+        "unique",
+    )
 
     def __init__(self, texts: Sequence[str], start: int, form: Form) -> None:
         first: dict[str, int] = {}
@@ -35,6 +45,7 @@ class Group:
         self._known = bytearray(len(first))
         self._rows: Any = None  # made when the width is known
         self._places = places if len(first) < len(places) else None
+        self._times = None if self._places is None else Counter(places)
 
     @property
     def count(self) -> int:
@@ -55,14 +66,21 @@ class Group:
             if not self._known[place]:
                 yield index
 
-    def put(self, start: int, block: Any, width: int) -> None:
-        """Keep the rows of `unique[start:start + len(block)]`."""
+    def put(self, start: int, block: Any, width: int) -> int:
+        """Keep the rows of `unique[start:start + len(block)]`.
+
+        Returns:
+            For how many of the texts that were handed in these are the rows.
+        """
         if self._rows is None:
             self._rows = self._form.empty(len(self.unique), width)
         stop = start + len(block)
         self._rows[start:stop] = block
         self.missing -= len(block)
         self._known[start:stop] = b"\1" * len(block)
+        if self._times is None:
+            return len(block)
+        return sum(self._times[place] for place in range(start, stop))
 
     def expand(self) -> Any:
         """Return a row for every text, in the group's form."""
@@ -108,12 +126,17 @@ class Batch:
         return self.group.indices(self.start, self.stop)
 
 
-def check(texts: Sequence[str], start: int = 0) -> None:
+def check(texts: Sequence[str], start: int = 0, *, blank: bool = False) -> None:
     """Refuse what is no text, before anything is sent.
+
+    Args:
+        texts: What was handed in.
+        start: The number of the first of them within the whole call.
+        blank: Whether blank texts may pass: what they get is the server's to say.
 
     Raises:
         TypeError: A bare string, or an element that is no string.
-        InputError: An empty or blank text.
+        InputError: A blank text, or one with a lone surrogate, which no body can carry.
     """
     if isinstance(texts, (str, bytes)):
         raise TypeError(
@@ -122,30 +145,33 @@ def check(texts: Sequence[str], start: int = 0) -> None:
     for index, text in enumerate(texts, start):
         if not isinstance(text, str):
             raise TypeError(f"texts[{index}] is a {type(text).__name__}, not a string")
-        if not text or text.isspace():
+        if not blank and (not text or text.isspace()):
             raise InputError(
                 "an empty or blank text has no embedding", indices=(index,)
             )
+        if not text.isascii():
+            _check_surrogates(text, index)
+
+
+def _check_surrogates(text: str, index: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"a lone surrogate at character {error.start} cannot be sent",
+            indices=(index,),
+        ) from None
 
 
 def cut(group: Group, max_texts: int, max_bytes: int) -> Iterator[Batch]:
     """Cut a group into batches of at most so many texts and bytes of texts.
 
     A text that alone is over `max_bytes` makes a batch of its own: whether it is too
-    long is the server's to say.
-
-    Raises:
-        InputError: A text holds a lone surrogate, which no body can carry.
+    long is the server's to say. The texts have passed `check`.
     """
     start = used = 0
     for place, text in enumerate(group.unique):
-        try:
-            taken = wire.size(text)
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"a lone surrogate at character {error.start} cannot be sent",
-                indices=group.indices(place, place + 1),
-            ) from None
+        taken = wire.size(text)
         if place > start and (place - start == max_texts or used + taken > max_bytes):
             yield Batch(group, start, place, used)
             start, used = place, 0

@@ -73,6 +73,7 @@ class Plan:
         deadline: Seconds for a whole call, or None.
         width: The width that every vector must have, or None.
         scrub: Takes the key out of a server's words.
+        allow_blank: Whether blank texts are sent.
     """
 
     model: str
@@ -83,6 +84,7 @@ class Plan:
     deadline: float | None
     width: int | None
     scrub: Callable[[str], str]
+    allow_blank: bool = False
 
     @property
     def room(self) -> int:
@@ -145,6 +147,7 @@ class Job:
         form: Form = LISTS,
         *,
         ordered: bool = True,
+        on_progress: Callable[[int], object] | None = None,
     ) -> None:
         self._plan = plan
         self._policy = policy
@@ -152,6 +155,7 @@ class Job:
         self._dialect = dialect
         self._form = form
         self._ordered = ordered
+        self._on_progress = on_progress
         self._line = flow.join(wake)
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups: deque[Group] = deque()
@@ -174,7 +178,7 @@ class Job:
         Raises:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
         """
-        batching.check(texts, self._added)
+        batching.check(texts, self._added, blank=self._plan.allow_blank)
         group = Group(texts, self._added, self._form)
         plan = self._plan
         batches = list(batching.cut(group, plan.batch_size, plan.room))
@@ -281,7 +285,9 @@ class Job:
         self._width = self._width or len(block[0])
         if self._dialect.base64 is None:
             self._dialect.base64 = ticket.base64
-        batch.group.put(batch.start, block, self._width)
+        done = batch.group.put(batch.start, block, self._width)
+        if self._on_progress is not None:
+            self._on_progress(done)
         if not batch.group.missing:
             group = batch.group
             self._flow.count_texts(group.count, group.count - len(group.unique))

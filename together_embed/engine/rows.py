@@ -94,23 +94,23 @@ class Arrays:
         self, embeddings: Sequence[Embedding], width: int | None
     ) -> NDArray[np.float32]:
         """Return an array of shape (len(embeddings), width)."""
-        np = self._np
+        numpy = self._np
         block: NDArray[np.float32] | None = None
-        with np.errstate(over="ignore"):  # what overflows float32 is refused below
+        with numpy.errstate(over="ignore"):  # what overflows float32 is refused below
             for number, embedding in enumerate(embeddings):
                 row: Any = (
-                    np.frombuffer(_packed(embedding, number), "<f4")
+                    numpy.frombuffer(_packed(embedding, number), "<f4")
                     if isinstance(embedding, str)
-                    else np.fromiter(embedding, np.float32, len(embedding))
+                    else numpy.fromiter(embedding, numpy.float32, len(embedding))
                 )
                 if block is None:
                     width = width or len(row)
-                    block = np.empty((len(embeddings), width), np.float32)
+                    block = numpy.empty((len(embeddings), width), numpy.float32)
                 _check_width(row, block.shape[1], number)
                 block[number] = row
         if block is None:
             return self.empty(0, width or 0)
-        if not np.isfinite(block).all():
+        if not numpy.isfinite(block).all():
             raise InvalidReply("a row holds a number that is no finite float32")
         return block
 
