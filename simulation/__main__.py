@@ -1,4 +1,4 @@
-"""Print how the engine fares in every regime: `python -m simulation [--json] [name]`."""
+"""Print how the engine fares in every regime: `python -m simulation [--json]`."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from simulation.regimes import Regime
-from simulation.world import World
+from simulation.world import Landing, World
 
 START = 10
 """Requests of each client that count as its start."""
@@ -14,7 +14,8 @@ STEP = 0.1
 """Seconds: the grain in which the ideal is summed up."""
 SPAN = 5.0
 """Seconds over which a throughput is taken."""
-REFUSALS = (429, 503)
+REFUSALS = (400, 413, 422, 429, 503)
+"""What a server answers to too many, or too large, requests."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Result:
     Attributes:
         name: The regime's.
         share: Texts answered, over what the ideal would have been, after the start.
-        refused: Requests that were answered with 429 or 503, over all, after the start.
+        refused: Requests that were refused, over all, after the start.
         ninety: Seconds until 90 % of the ideal are reached over five seconds; None is
             never.
         fairness: Jain's index over the clients: 1 is equal shares.
@@ -50,19 +51,14 @@ def measure(regime: Regime, seed: int = 0) -> Result:
     counted = [landing for landing in landings if landing.sent_at >= begin]
     refused = sum(landing.status in REFUSALS for landing in counted)
     right = [0] * regime.clients
-    arrivals = []
     for landing in landings:
         if landing.status == 200 and landing.at >= begin:
-            right[landing.client] += 1
-            arrivals.append(landing.at)
-    texts = sum(client.flow.counts.texts for client in world.clients)
-    # Where a request holds more than a text, the engine's count tells how many.
-    worth = texts / max(1, sum(x.status == 200 for x in landings))
+            right[landing.client] += landing.texts
     return Result(
         regime.name,
-        sum(right) * worth / _ideal(regime, begin, regime.seconds),
+        sum(right) / _ideal(regime, begin, regime.seconds),
         refused / max(1, len(counted)),
-        _ninety(regime, arrivals, worth),
+        _ninety(regime, landings),
         sum(right) ** 2 / max(1, len(right) * sum(n * n for n in right)),
         len(landings),
         sum(client.failed for client in world.clients),
@@ -75,12 +71,17 @@ def _ideal(regime: Regime, begin: float, end: float) -> float:
     return sum(regime.ideal(begin + (i + 0.5) * width) * width for i in range(steps))
 
 
-def _ninety(regime: Regime, arrivals: list[float], worth: float) -> float | None:
+def _ninety(regime: Regime, landings: list[Landing]) -> float | None:
+    moments, texts = [0.0], [0]
+    for landing in landings:
+        if landing.status == 200:
+            moments.append(landing.at)
+            texts.append(texts[-1] + landing.texts)
     moment = regime.from_second
     while moment + SPAN <= regime.seconds:
         end = moment + SPAN
-        many = bisect_left(arrivals, end) - bisect_left(arrivals, moment)
-        if many * worth >= 0.9 * _ideal(regime, moment, end):
+        first, last = (bisect_right(moments, at) - 1 for at in (moment, end))
+        if texts[last] - texts[first] >= 0.9 * _ideal(regime, moment, end):
             return moment - regime.from_second
         moment += 0.25
     return None

@@ -47,7 +47,7 @@ class Regime:
         ideal: What it carries.
         seconds: How long it is watched.
         clients: How many clients there are.
-        texts: Texts of a batch.
+        texts: Texts that are handed in together; a request holds 100 of them.
         from_second: When the watching begins at the earliest.
         max_retries: The clients' setting, where the default is not what is tried.
     """
@@ -66,7 +66,7 @@ class Regime:
         world = World(self.server(random.Random(seed)), seed)
         arrivals = random.Random(seed + 1)
         for _ in range(self.clients):
-            client = world.client(self.max_retries, batch_size=max(self.texts, 1))
+            client = world.client(self.max_retries, batch_size=100)
             begin = arrivals.random() if self.clients > 1 else 0.0
             client.start(batches(self.texts), begin)
         world.run(self.seconds)
@@ -195,7 +195,7 @@ REGIMES = [
         "at most 32 texts a request",
         lambda dice: Picky(Slots(Work(dice), 16), 32),
         always(16 / MEAN * 32),
-        texts=100,
+        texts=3_200,
     ),
     Regime(
         "1 in 10 fails, 32 slots",

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
@@ -44,12 +45,14 @@ class Landing:
         sent_at: When it was sent.
         status: Its status, 0 where there was no answer.
         client: Which client's it was.
+        texts: How many texts it held.
     """
 
     at: float
     sent_at: float
     status: int
     client: int
+    texts: int
 
 
 class Client:
@@ -148,13 +151,14 @@ class Call:
             )
             if done + ONE_WAY > world.now + TIMEOUT:
                 done, outcome = world.now + TIMEOUT - ONE_WAY, Lost(Cause.TIMEOUT)
-            world.at(done + ONE_WAY, lambda t=ticket, o=outcome: self._land(t, o))
+            world.at(done + ONE_WAY, partial(self._land, ticket, outcome))
 
     def _land(self, ticket: Ticket, outcome: Outcome) -> None:
         now = self._world.now
         status = outcome.status if isinstance(outcome, Reply) else 0
+        texts = ticket.batch.stop - ticket.batch.start
         self._world.landings.append(
-            Landing(now, ticket.sent_at, status, self._client.number)
+            Landing(now, ticket.sent_at, status, self._client.number, texts)
         )
         if self.over_at <= now:
             self.job.release(ticket, outcome, now)

@@ -249,13 +249,13 @@ def test_what_asking_again_does_not_cure_is_raised_at_once(
 ) -> None:
     endpoint.fail(fault, times=None)
     with pytest.raises(errors.StatusError) as caught:
-        colour.embed(make_client(encoding_format="float"), ["a", "b"])
+        colour.embed(make_client(encoding_format="float"), ["a"])
     assert endpoint.requests == 1
     assert caught.value.status == fault.status
     assert type(caught.value) is errors.STATUSES.get(fault.status) or isinstance(
         caught.value, errors.ModelNotAvailableError
     )
-    assert caught.value.indices == (0, 1)
+    assert caught.value.indices == (0,)
     assert caught.value.request_id == "local-1"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from together_embed.engine import wire
@@ -99,6 +99,7 @@ class Batch:
         tries: The requests that failed for it.
         stale: How many of them met a connection that the server had closed.
         size: Bytes of its texts in a body.
+        most: How many texts of it may go out together; 0 is all.
         plain: It is to be asked for without `encoding_format`, after one try with it.
     """
 
@@ -106,6 +107,7 @@ class Batch:
     start: int
     stop: int
     size: int = 0
+    most: int = 0
     tries: list[Attempt] = field(default_factory=list)
     stale: int = 0
     plain: bool = False
@@ -178,3 +180,35 @@ def cut(group: Group, max_texts: int, max_bytes: int) -> Iterator[Batch]:
         used += taken
     if start < len(group.unique):
         yield Batch(group, start, len(group.unique), used)
+
+
+def split(batch: Batch, texts: float, size: float) -> tuple[Batch, Batch | None]:
+    """Split a batch where it is over so many texts, or bytes of texts.
+
+    Returns:
+        The batch, or its head of one text at least, and the rest if there is any.
+    """
+    count = batch.stop - batch.start
+    most = int(min(count, texts, batch.most or count))
+    if most == count and batch.size <= size:
+        return batch, None
+    stop, used = batch.start, 0
+    for text in batch.texts[:most]:
+        taken = wire.size(text)
+        if stop > batch.start and used + taken > size:
+            break
+        stop, used = stop + 1, used + taken
+    rest = replace(batch, start=stop, size=batch.size - used, tries=[*batch.tries])
+    head = replace(batch, stop=stop, size=used)
+    return head, rest if rest.start < rest.stop else None
+
+
+def join(rest: Batch, following: Batch) -> bool:
+    """Put what was left of a batch in front of the next, if it was neither tried."""
+    if rest.group is not following.group or rest.stop != following.start:
+        return False
+    if rest.tries or following.tries or rest.most or following.most:
+        return False
+    following.start = rest.start
+    following.size += rest.size
+    return True

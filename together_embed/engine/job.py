@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
@@ -28,6 +28,7 @@ from together_embed.engine import batching, retry, wire
 from together_embed.engine.batching import Batch, Group
 from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
+from together_embed.engine.portion import Portion
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply
 from together_embed.engine.verdict import report, wants_fewer
@@ -37,12 +38,15 @@ from together_embed.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     InvalidResponseError,
+    PayloadTooLargeError,
     RequestError,
     RequestTimeoutError,
     StatusError,
     UnprocessableError,
 )
 
+SIZED = (BadRequestError, PayloadTooLargeError, UnprocessableError)
+"""What a server may answer that finds a request too large: 400, 413, 422."""
 Encoding = bool | None
 """Whether the server takes `encoding_format: base64`; None where nobody knows yet."""
 
@@ -54,10 +58,12 @@ class Dialect:
     Attributes:
         base64: Whether the server takes `encoding_format: base64`.
         learns: Whether that may change; False where the user chose the encoding.
+        portion: How large a request it takes.
     """
 
     base64: Encoding
     learns: bool = True
+    portion: Portion = field(default_factory=Portion)
 
 
 @dataclass(frozen=True)
@@ -237,8 +243,8 @@ class Job:
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heappop(self._delayed)[2])
         size = self._ready[0].size if self._ready else 0
-        permits, wait = self._flow.take(self._line, len(self._ready), now, size)
-        launches = [self._launch(self._ready.popleft(), now, p) for p in permits]
+        permits, wait = self._flow.take(self._line, self._want, now, size)
+        launches = [self._launch(self._next_batch(), now, p) for p in permits]
         return Step(launches, self._patience(now, wait, awaiting), expired)
 
     def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
@@ -283,6 +289,7 @@ class Job:
             self._again(ticket, InvalidResponseError(str(error)), 200, now)
             return
         self._width = self._width or len(block[0])
+        self._dialect.portion.carried(count, batch.size)
         if self._dialect.base64 is None:
             self._dialect.base64 = ticket.base64
         done = batch.group.put(batch.start, block, self._width)
@@ -310,6 +317,21 @@ class Job:
     @property
     def _unfinished(self) -> bool:
         return not self._complete or any(group.missing for group in self._groups)
+
+    @property
+    def _want(self) -> int:
+        """How many requests could go out; one by one while their size is in doubt."""
+        if self._dialect.portion.in_doubt:
+            return 0 if self._in_flight else min(1, len(self._ready))
+        return len(self._ready)
+
+    def _next_batch(self) -> Batch:
+        """Return what is to go out next, no larger than the server takes."""
+        most, size = self._dialect.portion.allot()
+        batch, rest = batching.split(self._ready.popleft(), most, size)
+        if rest and not (self._ready and batching.join(rest, self._ready[0])):
+            self._ready.appendleft(rest)
+        return batch
 
     def _patience(self, now: float, wait: float | None, awaiting: bool) -> float | None:
         """How long to wait for a landing or a wake before asking again."""
@@ -392,8 +414,20 @@ class Job:
             ticket.batch.tries.append(_attempt(ticket, error, reply.status, now))
             ticket.batch.plain = True
             self._ready.appendleft(ticket.batch)
+        elif self._is_too_much(ticket.batch, error):
+            self._ready.appendleft(ticket.batch)
         else:
             self._again(ticket, error, reply.status, now, hint=hint, braked=braked)
+
+    def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
+        """Tell whether a smaller request may be carried, and make it one."""
+        count = batch.stop - batch.start
+        if count == 1 or type(error) not in SIZED or error.param not in (None, "input"):
+            return False
+        portion, by_bytes = self._dialect.portion, error.status == 413
+        if not portion.refused(count, batch.size, by_bytes=by_bytes):
+            batch.most = count // 2  # larger ones were carried: it is one of its texts
+        return True
 
     def _minds_encoding(self, error: StatusError) -> bool:
         """Tell whether it may be the encoding that the server refused."""
@@ -421,6 +455,11 @@ class Job:
         """Queue the batch again, or fail the job."""
         batch = ticket.batch
         if ticket.expected:
+            self._ready.appendleft(batch)
+            return
+        late = self._ends_at is not None and now >= self._ends_at
+        if error.transient and late:  # not its own time is over, but the call's
+            batch.tries.append(_attempt(ticket, error, status, now))
             self._ready.appendleft(batch)
             return
         if not error.transient or batch.retries >= self._policy.max_retries:

@@ -1,0 +1,105 @@
+"""The size of a request: halved when refused, found again, and remembered."""
+
+import math
+import threading
+
+import pytest
+from virtual import Ask, Served, World, bad, good
+
+from together_embed.engine.outcome import Reply
+from together_embed.engine.portion import Portion
+
+
+def limited(most: int, status: int = 422) -> World:
+    """Return a world whose server takes so many texts a request."""
+
+    def serve(ask: Ask) -> Served:
+        return good(ask.texts) if len(ask.texts) <= most else bad(status)
+
+    return World(serve, batch_size=100, limit=4)
+
+
+TEXTS = [f"t{number}" for number in range(2_000)]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_batch_that_is_too_large_goes_out_in_smaller_ones(status: int) -> None:
+    world = limited(32, status)
+    assert len(world.embed(TEXTS)) == len(TEXTS)
+    refused = [ask for ask in world.asks if len(ask.texts) > 32]
+    assert len(refused) <= 4 + 6  # those in flight at once, and the search
+
+
+def test_what_was_learned_is_kept_for_the_clients_next_call() -> None:
+    world = limited(32)
+    world.embed(TEXTS)
+    before = len(world.asks)
+    world.embed(TEXTS)
+    assert sum(len(ask.texts) > 32 for ask in world.asks[before:]) <= 3
+    assert max(len(ask.texts) for ask in world.asks[before:]) < 50
+
+
+def test_the_search_comes_near_to_the_limit() -> None:
+    world = limited(32)
+    world.embed([f"t{number}" for number in range(20_000)])
+    assert {len(ask.texts) for ask in world.asks[-20:-1]} <= {31, 32}
+
+
+def test_the_batches_in_doubt_go_out_one_by_one() -> None:
+    world = limited(10)
+    world.embed(TEXTS)
+    search = [ask for ask in world.asks if 10 < len(ask.texts) < 100]
+    assert [len(ask.texts) for ask in search[:3]] == [50, 25, 12]
+
+
+def test_a_text_that_is_refused_is_found_and_named() -> None:
+    def serve(ask: Ask) -> Served:
+        return bad(400) if "bad" in ask.texts else good(ask.texts)
+
+    world = World(serve, batch_size=64, limit=1)
+    texts = [f"t{number}" for number in range(200)]
+    texts[150] = "bad"
+    error = world.failure(texts)
+    assert error.indices == (150,)
+    assert len(world.asks) <= 4 + 2 * 7
+
+
+def test_a_refused_text_does_not_make_others_smaller_for_ever() -> None:
+    portion = Portion()
+    portion.carried(64, 640)
+    assert not portion.refused(64, 640, by_bytes=False)
+    assert portion.allot() == (math.inf, math.inf)
+
+
+def test_a_413_is_about_bytes_unless_as_many_were_carried() -> None:
+    portion = Portion()
+    portion.carried(100, 1_000)
+    assert portion.refused(100, 8_000, by_bytes=True)
+    assert portion.allot() == (math.inf, 4_000)
+    assert portion.in_doubt
+    portion.carried(50, 3_900)
+    assert not portion.in_doubt
+
+
+def test_an_error_about_another_field_is_not_about_the_size() -> None:
+    body = b'{"error": {"message": "no", "param": "dimensions"}}'
+    world = World(lambda _: Reply(400, {}, body), batch_size=100)
+    world.failure(TEXTS[:100])
+    assert len(world.asks) == 1
+
+
+def test_a_portion_can_be_shared_by_threads() -> None:
+    portion = Portion()
+
+    def use() -> None:
+        for size in range(1, 500):
+            portion.carried(size % 30, size)
+            portion.refused(100, size, by_bytes=size % 2 == 0)
+            portion.allot()
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert portion.allot()[0] >= 1
