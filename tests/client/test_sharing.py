@@ -155,7 +155,7 @@ async def test_a_cancelled_call_leaves_no_task_and_no_open_socket(
     endpoint.fail("hang", times=None)
     client = make_client(batch_size=1, max_concurrency=4)
     call = asyncio.ensure_future(client.aembed(texts_of(0)))
-    while endpoint.requests < 4:
+    while endpoint.requests < 4 and not call.done():
         await asyncio.sleep(0.01)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -196,7 +196,7 @@ async def test_a_request_that_somebody_else_cancels_does_not_strand_the_call(
     endpoint.fail("hang", times=None)
     client = make_client(batch_size=1, max_concurrency=2)
     call = asyncio.ensure_future(client.aembed(["a", "b"]))
-    while endpoint.requests < 2:
+    while endpoint.requests < 2 and not call.done():
         await asyncio.sleep(0.01)
     for task in asyncio.all_tasks() - {call, asyncio.current_task()}:
         task.cancel()
@@ -389,6 +389,7 @@ def test_ctrl_c_ends_a_call_and_the_process_does_not_linger(
         text=True,
     )
     while endpoint.requests < 1:
+        assert child.poll() is None, "it ended before it asked"
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
     # Its requests have 60 s: whoever waits for them does not get here in 20.

@@ -152,6 +152,13 @@ def test_a_deadline_tells_of_failures_of_what_is_in_flight() -> None:
     assert [attempt.reason for attempt in error.attempts][:1] == ["busy"]
 
 
+def test_a_request_that_the_deadline_cut_short_is_the_deadlines_matter() -> None:
+    server = lambda ask: (99.0, good(ask.texts))  # noqa: E731
+    error = World(server, deadline=5.0, timeout=60.0, max_retries=0).failure(["a"])
+    assert isinstance(error, DeadlineExceededError)
+    assert len(error.attempts) == 1
+
+
 def test_no_request_may_take_longer_than_the_call_has_left() -> None:
     world = World(script(bad(500)), deadline=10.0, timeout=8.0, dice=lambda: 0.0)
     seconds = []
