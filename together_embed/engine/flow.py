@@ -27,8 +27,15 @@ from contextlib import AbstractContextManager
 from together_embed.engine.blame import Fault, Jury
 from together_embed.engine.brake import LONG, Brake
 from together_embed.engine.pace import Metre, Pace
+from together_embed.engine.quota import Budget
 from together_embed.engine.retry import Policy
-from together_embed.engine.signals import Counts, Permit, Report, Verdict
+from together_embed.engine.signals import (
+    BYTES_PER_TOKEN,
+    Counts,
+    Permit,
+    Report,
+    Verdict,
+)
 from together_embed.engine.window import Window
 
 __all__ = ["CEILING", "Counts", "Flow", "Line", "Permit", "Report", "Verdict"]
@@ -36,8 +43,6 @@ __all__ = ["CEILING", "Counts", "Flow", "Line", "Permit", "Report", "Verdict"]
 CEILING = 256
 """Requests in flight where the user names no bound. At 0.1 s a request they carry 2,560
 requests a second, more than a Python process can decode."""
-BYTES_PER_TOKEN = 4
-"""Of English text; a rough measure, used for `tokens_per_minute` alone."""
 SPREAD = 1.5
 """Where a refusal was seen, requests go out no closer than this many times as fast as
 they come back: a server that counts over a short time minds bursts."""
@@ -89,6 +94,7 @@ class Flow:
         self._window = Window(ceiling)
         self._pace = Pace()
         self._brake = Brake(policy)
+        self._budget = Budget()
         self._jury = Jury()
         self._judged, self._fault = -1, Fault.BOTH  # the last refusal's
         self._requests = Metre(requests_per_second, SLACK)
@@ -191,6 +197,11 @@ class Flow:
             self._texts += texts
             self._duplicates += duplicates
 
+    def count_recalled(self, texts: int) -> None:
+        """Add to the counts what a store had."""
+        with self._lock:
+            self._recalled += texts
+
     def count_invalid(self) -> None:
         """Count an answer that said 200 and was not right."""
         with self._lock:
@@ -206,6 +217,8 @@ class Flow:
             self._strained = 0
             self._usual += (report.seconds - self._usual) / 16
             self._window.right(permit, report.seconds, report.size, self._serial)
+            after = self._serial - permit.serial
+            self._budget.learn(report.quota, permit.serial, after, now)
             self._release(permit, now)
         elif verdict is Verdict.REFUSED:
             self._refused += 1
@@ -228,6 +241,7 @@ class Flow:
         newest, window, pace = self._serial, self._window, self._pace
         news = permit.serial > self._judged
         pace.mark(permit)
+        self._budget.refused()
         if news:
             self._judged = newest
             steady = window.is_steady
@@ -301,6 +315,7 @@ class Flow:
         return max(
             self._brake.open_at,
             self._spread_until,
+            self._budget.ready_at,
             self._pace.ready_at if self._pace.rate is not None else 0.0,
             self._requests.ready_at,
             self._tokens.ready_at,
@@ -338,6 +353,7 @@ class Flow:
         if self._refused:
             self._spread_until = now + self._usual / (SPREAD * self._window.size)
         self._pace.send(now, self._usual)
+        self._budget.send(self._serial, now)
         self._requests.charge(1, now)
         self._tokens.charge(tokens, now)
         return permit

@@ -1,4 +1,10 @@
-"""Reads what an answer's headers say of the limits, and believes little of it."""
+"""What answers' headers say is left: read with distrust, kept to before a refusal.
+
+An answer may tell how many requests, or tokens, are left until when. What went out
+after its request is taken off; when nothing is left, the rest waits, for a second or
+two at most: a limit that holds for longer shows in a refusal with its time, and those
+are the brake's. Who says that nothing is left and carries more is not believed again.
+"""
 
 from __future__ import annotations
 
@@ -8,57 +14,66 @@ from typing import NamedTuple
 
 from together_embed.engine.retry import seconds_until
 
+LONGEST = 2.0
+"""Seconds for which nothing goes out on the word of a header alone."""
+LIES = 5
+"""Requests carried although nothing was left, after which it is not believed."""
 ABSURD = 86_400.0
 """Seconds: a window beyond a day is no window."""
 REMAINING = (
-    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", False),
-    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", True),
-    ("x-tokenlimit-remaining", "x-tokenlimit-reset", True),
-    ("x-ratelimit-remaining", "x-ratelimit-reset", False),
+    ("x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
 )
-"""Pairs of headers that say how much is left, and until when; whether it is tokens."""
+"""Pairs of headers that say how many requests are left, and until when."""
+TOKENS = (
+    ("x-tokenlimit-remaining", "x-tokenlimit-reset"),
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+)
+"""The same for tokens."""
 
 
 class Quota(NamedTuple):
     """What is left until a moment.
 
     Attributes:
-        requests: Requests that may still be sent, or None.
-        requests_for: The seconds for which that is said.
-        tokens: Tokens that may still be sent, or None.
-        tokens_for: The seconds for which that is said.
+        requests: Requests that may still be sent.
+        seconds: For how long that is said.
     """
 
-    requests: float | None = None
-    requests_for: float = 0.0
-    tokens: float | None = None
-    tokens_for: float = 0.0
+    requests: float
+    seconds: float
 
 
-def read(headers: Mapping[str, str]) -> Quota | None:
-    """Read what is left, by both of its measures.
+def read(headers: Mapping[str, str], tokens: float) -> Quota | None:
+    """Read what is left, by whichever measure is the tighter.
 
     A pair counts only if both are readable, the reset lies ahead and within a day, and
     no more remains than the limit allows. A reset of 0, fractions of a second, epoch
     times and HTTP dates were all seen; the first says nothing.
+
+    Args:
+        headers: The answer's; look-ups do not mind the case.
+        tokens: How many tokens a request like this one is, about.
     """
-    quota = Quota()
-    for name, reset_name, tokens in REMAINING:
-        left, until = headers.get(name), headers.get(reset_name)
-        if left is None or until is None:
-            continue
-        remaining = _number(left)
-        limit = _number(headers.get(name.replace("remaining", "limit"), "inf"))
-        seconds = seconds_until(until, headers.get("date"))
-        if remaining is None or not 0 <= remaining <= (limit or 0.0):
-            continue
-        if seconds is None or not 0 < seconds <= ABSURD:
-            continue
-        if tokens:
-            quota = quota._replace(tokens=remaining, tokens_for=seconds)
-        else:
-            quota = quota._replace(requests=remaining, requests_for=seconds)
-    return quota if quota != Quota() else None
+    said = [_pair(headers, *names, unit=1.0) for names in REMAINING]
+    said += [_pair(headers, *names, unit=max(tokens, 1.0)) for names in TOKENS]
+    return min(filter(None, said), default=None)
+
+
+def _pair(
+    headers: Mapping[str, str], name: str, reset_name: str, *, unit: float
+) -> Quota | None:
+    left = headers.get(name)
+    if left is None:
+        return None
+    remaining = _number(left)
+    limit = _number(headers.get(name.replace("remaining", "limit"), "inf"))
+    seconds = seconds_until(headers.get(reset_name, ""), headers.get("date"))
+    if remaining is None or not 0 <= remaining <= (limit or 0.0):
+        return None
+    if seconds is None or not 0 < seconds <= ABSURD:
+        return None
+    return Quota(remaining // unit, seconds)
 
 
 def _number(text: str) -> float | None:
@@ -67,3 +82,52 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return None if math.isnan(number) else number
+
+
+class Budget:
+    """What may still go out by the headers' account.
+
+    Attributes:
+        ready_at: Nothing goes out before.
+    """
+
+    def __init__(self) -> None:
+        self.ready_at = 0.0
+        self._left = math.inf
+        self._until = 0.0
+        self._beyond: set[int] = set()  # serials that went out with nothing left
+        self._lies = 0
+
+    def send(self, serial: int, now: float) -> None:
+        """Take notice of a request that goes out."""
+        if now >= self._until or self._lies >= LIES:
+            return
+        self._left -= 1
+        if self._left < 0:
+            self._beyond.add(serial)
+        if self._left <= 0:
+            self.ready_at = max(self.ready_at, min(self._until, now + LONGEST))
+
+    def learn(self, quota: Quota | None, serial: int, after: int, now: float) -> None:
+        """Take in what a right answer says.
+
+        Args:
+            quota: What its headers say.
+            serial: Its request's number.
+            after: How many requests went out after it.
+            now: The moment.
+        """
+        if serial in self._beyond:
+            self._beyond.discard(serial)
+            self._lies += 1
+        if quota is None or self._lies >= LIES:
+            return
+        self._left = quota.requests - after
+        self._until = now + quota.seconds
+        if self._left <= 0:
+            self.ready_at = min(self._until, now + LONGEST)
+
+    def refused(self) -> None:
+        """Believe again: there was a limit."""
+        self._lies = 0
+        self._beyond.clear()

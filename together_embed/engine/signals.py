@@ -7,6 +7,9 @@ from enum import Enum
 
 from together_embed.engine.quota import Quota
 
+BYTES_PER_TOKEN = 4
+"""Of English text: the rough measure by which tokens are counted beforehand."""
+
 
 class Verdict(Enum):
     """What a request that is over says about the server."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from together_embed.engine import quota, retry
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
-from together_embed.engine.signals import Report, Verdict
+from together_embed.engine.signals import BYTES_PER_TOKEN, Report, Verdict
 
 STRAINED = (408, 503, 504)
 """Statuses of a server, or of what stands behind it, that does not keep up."""
@@ -23,12 +23,12 @@ def report(outcome: Outcome | None, seconds: float, size: int) -> Report:
     if isinstance(outcome, Lost):
         late = outcome.cause is Cause.TIMEOUT
         return Report(Verdict.STRAINED if late else Verdict.FAILED, seconds, size)
-    left = quota.read(outcome.headers)
     if outcome.status == 200:
+        left = quota.read(outcome.headers, size / BYTES_PER_TOKEN)
         return Report(Verdict.RIGHT, seconds, size, None, left)
     hint = retry.hinted_delay(outcome.headers)
     if wants_fewer(outcome, hint):
-        return Report(Verdict.REFUSED, seconds, size, hint, left)
+        return Report(Verdict.REFUSED, seconds, size, hint)
     strained = outcome.status in STRAINED
     return Report(Verdict.STRAINED if strained else Verdict.FAILED, seconds, size)
 
