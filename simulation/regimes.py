@@ -121,7 +121,7 @@ def _tokens(size: int) -> float:
 
 
 REGIMES = [
-    Regime("open", lambda dice: Open(Work(dice)), always(CEILING / TRIP)),
+    Regime("open", lambda dice: Open(Work(dice)), always(CEILING / TRIP), seconds=30),
     Regime("queue, 4 slots", _slots(4), always(4 / MEAN)),
     Regime("queue, 32 slots", _slots(32), always(32 / MEAN)),
     Regime("429 above 8", _capped(always(8)), always(8 / TRIP)),
@@ -177,7 +177,7 @@ REGIMES = [
         "cold for 20 minutes, 32 slots",
         lambda dice: Cold(Slots(Work(dice), 32), 1200),
         lambda now: 0.0 if now < 1200 else 32 / MEAN,
-        seconds=3600,
+        seconds=1500,
         from_second=1200,
         max_retries=1000,
     ),
@@ -220,7 +220,7 @@ REGIMES = [
         _rated(always(200), 200),
         always(200),
         clients=1000,
-        seconds=300,
+        seconds=60,
         max_retries=1000,
     ),
 ]

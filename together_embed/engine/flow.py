@@ -110,7 +110,7 @@ class Flow:
         self._usual = 0.0  # seconds of a request, smoothed
         self._spread_until = 0.0
         self._sent = self._refused = self._failed = 0
-        self._texts = self._duplicates = 0
+        self._texts = self._duplicates = self._recalled = 0
 
     @property
     def limit(self) -> int:
@@ -128,6 +128,7 @@ class Flow:
                 failed=self._failed,
                 texts=self._texts,
                 duplicates=self._duplicates,
+                recalled=self._recalled,
                 limit=self._window.size,
                 rate=min((rate for rate in rates if rate), default=None),
             )
@@ -215,7 +216,8 @@ class Flow:
             self._tokens.charge(report.size / BYTES_PER_TOKEN - permit.tokens, now)
         if verdict is Verdict.RIGHT:
             self._strained = 0
-            self._usual += (report.seconds - self._usual) / 16
+            usual = self._usual or report.seconds
+            self._usual = usual + (report.seconds - usual) / 16
             self._window.right(permit, report.seconds, report.size, self._serial)
             after = self._serial - permit.serial
             self._budget.learn(report.quota, permit.serial, after, now)

@@ -67,6 +67,7 @@ class Counts:
         failed: Requests that failed in any other way.
         texts: Texts that came back as vectors.
         duplicates: Texts that did not go out since the same call held them already.
+        recalled: Texts that did not go out since the store had their vectors.
         limit: How many requests may be in flight together now.
         rate: How many may go out a second now, None where nothing limits them.
     """
@@ -76,5 +77,6 @@ class Counts:
     failed: int = 0
     texts: int = 0
     duplicates: int = 0
+    recalled: int = 0
     limit: int = 0
     rate: float | None = None
