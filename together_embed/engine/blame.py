@@ -19,6 +19,10 @@ MARGIN = 1 / 8
 many as the network's share of a round trip. What is taken beyond speaks against it."""
 FEW, MANY = 2, 5
 """Requests accepted at such a number: so few are an accident, so many are none."""
+CLOSER, CROWDED = 0.9, 2
+"""Refusals in a row that came closer by this factor behind another request than all
+that were accepted of late: so many, and the server counts over so short a time that it
+minds closeness."""
 AGREED, MOST = 2, 4
 """Votes that decide, and votes that are remembered."""
 
@@ -37,10 +41,30 @@ class Jury:
     def __init__(self) -> None:
         self._sent: deque[Permit] = deque(maxlen=128)
         self._votes = 0  # below zero for a cap, above for a rate
+        self._crowded = 0  # in a row
+        self._sent_at = 0.0
 
     def sent(self, permit: Permit) -> None:
         """Take notice of a request that goes out."""
+        permit.gap = permit.given_at - self._sent_at
+        self._sent_at = permit.given_at
         self._sent.append(permit)
+
+    def least_gap(self, permit: Permit) -> float | None:
+        """Return the seconds between requests that the server takes, if it minds them.
+
+        Args:
+            permit: A refused request's permit, with those before it.
+        """
+        last = permit.serial - FRESH
+        gaps = [
+            one.gap
+            for one in self._sent
+            if one.level and last <= one.serial < permit.serial
+        ]
+        crowded = len(gaps) > FEW and permit.gap < CLOSER * min(gaps)
+        self._crowded = self._crowded + 1 if crowded else 0
+        return min(gaps) if self._crowded >= CROWDED else None
 
     def judge(self, permit: Permit, trip: float, *, steady: bool) -> Fault:
         """Tell what a refusal that is news speaks for, with those before it.

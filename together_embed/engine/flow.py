@@ -43,7 +43,7 @@ __all__ = ["CEILING", "Counts", "Flow", "Line", "Permit", "Report", "Verdict"]
 CEILING = 256
 """Requests in flight where the user names no bound. At 0.1 s a request they carry 2,560
 requests a second, more than a Python process can decode."""
-SPREAD = 1.5
+SPREAD = 2.5
 """Where a refusal was seen, requests go out no closer than this many times as fast as
 they come back: a server that counts over a short time minds bursts."""
 SLACK = 0.1
@@ -244,17 +244,21 @@ class Flow:
         news = permit.serial > self._judged
         pace.mark(permit)
         self._budget.refused()
+        gap: float | None = None
         if news:
             self._judged = newest
             steady = window.is_steady
             self._fault = self._jury.judge(permit, self._usual, steady=steady)
-            if pace.expects_refusal and permit.level < window.size:
-                self._fault &= Fault.PACE
+            gap = self._jury.least_gap(permit)
+            if gap or (pace.expects_refusal and permit.level < window.size):
+                self._fault = Fault.PACE
         self._jury.strike(permit)
         if self._fault & Fault.WINDOW:
             least = pace.in_flight(self._usual) if self._fault & Fault.PACE else 1
             window.refused(self._in_flight, newest, least, news=news)
-        if news and self._fault & Fault.PACE:
+        if news and gap:
+            pace.space(gap, now)
+        elif news and self._fault & Fault.PACE:
             pace.refused(now, sure=self._fault is Fault.PACE)
         if self._in_flight:
             hint = self._brake.hint(hint)

@@ -132,6 +132,18 @@ class Pace(Metre):
         """Measure from the next refusal on."""
         self._marks.clear()
 
+    def space(self, gap: float, now: float) -> None:
+        """Send no closer than a server that minds closeness has taken.
+
+        Args:
+            gap: Seconds between two requests.
+            now: The moment.
+        """
+        if self.rate is not None and self._known < 1 / gap < self.rate:
+            self._cycle = min(CYCLE, 2 * self._cycle)
+        self._known = 1 / gap
+        self._begin(now)
+
     def refused(self, now: float, *, sure: bool) -> None:
         """Learn the rate from what was accepted since an earlier refusal.
 
@@ -158,6 +170,10 @@ class Pace(Metre):
             self._cycle = max(LEAST_CYCLE, self._cycle // 2)
         elif not self._surprises and measured:
             self._known = min(self._known, measured)
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        """Begin a cycle, when there is one more request to be had."""
         self._sent = 0
         self.rate = self._known * UNDER
         self.ready_at = max(self.ready_at, now + 1 / self.rate)

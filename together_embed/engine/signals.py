@@ -30,12 +30,14 @@ class Permit:
         level: How many requests were in flight when it was given, itself included.
         given_at: When that was.
         tokens: What it was charged for, estimated; the report corrects it.
+        gap: Seconds since the permit before it.
     """
 
     serial: int
     level: int
     given_at: float
     tokens: float
+    gap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
