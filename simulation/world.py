@@ -129,7 +129,7 @@ class Call:
                 if texts is None:
                     job.complete()
                 else:
-                    job.add(texts)
+                    job.add(job.group(texts))
             step = job.next_step(now)
             if step is None:
                 self._end()

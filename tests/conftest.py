@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from together_embed import EmbeddingsClient
+from together_embed import EmbeddingsClient, EmbeddingsError
 from together_embed.local import LocalEndpoint
 
 KEY = "canary-key-0123456789"
@@ -37,10 +37,15 @@ class Colour:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def embed(self, client: EmbeddingsClient, texts: Any) -> list[list[float]]:
+    def embed(self, client: EmbeddingsClient, texts: Any, **options: Any) -> Any:
         if self.name == "sync":
-            return client.embed(texts)
-        return asyncio.run(client.aembed(texts))
+            return client.embed(texts, **options)
+        return asyncio.run(client.aembed(texts, **options))
+
+    def resume(self, error: EmbeddingsError) -> list[list[float]]:
+        if self.name == "sync":
+            return error.resume()
+        return asyncio.run(error.aresume())
 
     def batches(
         self, client: EmbeddingsClient, batches: Any

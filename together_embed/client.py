@@ -17,7 +17,7 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from together_embed import source
 from together_embed.engine import batching
@@ -25,6 +25,8 @@ from together_embed.engine.flow import CEILING, Counts, Flow
 from together_embed.engine.job import Dialect, Job, Plan
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Arrays, Form, Row
+from together_embed.errors import EmbeddingsError
+from together_embed.partial import Partial
 from together_embed.settings import Key, KeySource, Settings
 from together_embed.settings import base_url as canonical
 from together_embed.transports.drive import Tasks, Threads, clock
@@ -35,8 +37,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from together_embed.memory import Memory
     from together_embed.transports.async_aiohttp import AiohttpTransport
     from together_embed.transports.sync_requests import RequestsTransport
+
+
+OnProgress = Callable[[int], object] | None
+OnError = Literal["raise", "return"]
 
 
 class EmbeddingsClient:
@@ -72,6 +79,11 @@ class EmbeddingsClient:
         headers: Further headers of every request.
         query: Further parameters of the address.
         extra_body: Further fields of every request's body.
+        cache: The path of a file that keeps every vector, for this and later processes.
+            Each checked batch is on disk before the call goes on; what is there is not
+            asked for again.
+        on_drift: What to do where the server answers under another model's name or
+            width than when the file was filled: "warn" (and keep nothing), or "error".
         allow_blank: Send empty and blank texts, and let the server say what they get;
             else one is an error before anything is sent.
         allow_insecure_http: Send the key over plain http to a public host.
@@ -99,6 +111,8 @@ class EmbeddingsClient:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        on_drift: Literal["warn", "error"] = "warn",
         allow_blank: bool = False,
         allow_insecure_http: bool = False,
     ) -> None:
@@ -119,6 +133,8 @@ class EmbeddingsClient:
             headers=dict(headers or {}),
             query=dict(query or {}),
             extra_body=dict(extra_body or {}),
+            cache=None if cache is None else os.path.abspath(os.fspath(cache)),
+            on_drift=on_drift,
             allow_blank=allow_blank,
             allow_insecure_http=allow_insecure_http,
         )
@@ -143,17 +159,38 @@ class EmbeddingsClient:
         """
         batching.check(texts, blank=self._settings.allow_blank)
 
+    @overload
     def embed(
         self,
         texts: Sequence[str],
         *,
-        on_progress: Callable[[int], object] | None = None,
-    ) -> list[list[float]]:
+        on_error: Literal["raise"] = "raise",
+        on_progress: OnProgress = None,
+    ) -> list[list[float]]: ...
+
+    @overload
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        on_error: Literal["return"],
+        on_progress: OnProgress = None,
+    ) -> Partial: ...
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        on_error: OnError = "raise",
+        on_progress: OnProgress = None,
+    ) -> list[list[float]] | Partial:
         """Return one embedding for each text, in order.
 
         Args:
             texts: Any number of texts; they are sent in batches, many at once, equal
                 ones only once.
+            on_error: "return" gives a `Partial` in any case, whole or not, instead of
+                raising what befell a request or a text.
             on_progress: Is called with the number of texts that have just become
                 vectors, batch by batch, in the caller's thread.
 
@@ -163,21 +200,51 @@ class EmbeddingsClient:
         Raises:
             TypeError: `texts` is a bare string, or an element is no string.
             InputError: A text is blank or holds a lone surrogate. Nothing was sent.
-            RequestError: A batch failed for good; the error names its texts.
+            RequestError: A batch failed for good; the error names its texts. Where the
+                server refused a text, all others were embedded: `results` has them.
             DeadlineExceededError: The call's time was over before its work.
         """
-        rows: list[Row] = self._embed(texts, LISTS, on_progress)
-        return rows
+        try:
+            rows: list[Row] = self._embed(texts, LISTS, on_progress)
+        except EmbeddingsError as error:
+            if on_error == "raise" or error.partial is None:
+                raise
+            return error.partial
+        return rows if on_error == "raise" else Partial(dict(enumerate(rows)), {})
+
+    @overload
+    async def aembed(
+        self,
+        texts: Sequence[str],
+        *,
+        on_error: Literal["raise"] = "raise",
+        on_progress: OnProgress = None,
+    ) -> list[list[float]]: ...
+
+    @overload
+    async def aembed(
+        self,
+        texts: Sequence[str],
+        *,
+        on_error: Literal["return"],
+        on_progress: OnProgress = None,
+    ) -> Partial: ...
 
     async def aembed(
         self,
         texts: Sequence[str],
         *,
-        on_progress: Callable[[int], object] | None = None,
-    ) -> list[list[float]]:
+        on_error: OnError = "raise",
+        on_progress: OnProgress = None,
+    ) -> list[list[float]] | Partial:
         """Do what `embed` does, as a coroutine on the running loop."""
-        rows: list[Row] = await self._aembed(texts, LISTS, on_progress)
-        return rows
+        try:
+            rows: list[Row] = await self._aembed(texts, LISTS, on_progress)
+        except EmbeddingsError as error:
+            if on_error == "raise" or error.partial is None:
+                raise
+            return error.partial
+        return rows if on_error == "raise" else Partial(dict(enumerate(rows)), {})
 
     def embed_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of `embed` as one array, in order.
@@ -257,24 +324,75 @@ class EmbeddingsClient:
                 for number, row in enumerate(rows, start):
                     yield number, row
 
+    @overload
     def stream_arrays(
-        self, texts: Iterable[str], *, ordered: bool = True
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Do what `stream` does, a batch at a time and as arrays.
+        self,
+        texts: Iterable[str],
+        *,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]: ...
+
+    @overload
+    def stream_arrays(
+        self,
+        texts: Iterable[str],
+        *,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> Iterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
+
+    def stream_arrays(
+        self, texts: Iterable[str], *, ordered: bool = True, on_error: OnError = "raise"
+    ) -> Iterator[tuple[int, Any]]:
+        """Do what `stream` does, a batch at a time and as arrays. Needs numpy.
+
+        Args:
+            texts: Any iterable of texts.
+            ordered: Whether texts come out in order, or as they are completed.
+            on_error: With "return", a text that the server refuses ends nothing: its
+                error is yielded in its place.
 
         Yields:
-            The number of a batch's first text, and an array of shape (texts of the
-            batch, width). Needs numpy.
+            The number of a text, and an array of shape (texts from there, width); or
+            the number of a text and its error.
+
+        Raises:
+            The errors of `embed`.
         """
         batches = source.batched(texts, self._settings.batch_size)
-        yield from self._stream(batches, Arrays(), ordered=ordered)
+        lenient = on_error == "return"
+        yield from self._stream(batches, Arrays(), ordered=ordered, lenient=lenient)
+
+    @overload
+    def astream_arrays(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncIterator[tuple[int, NDArray[np.float32]]]: ...
+
+    @overload
+    def astream_arrays(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> AsyncIterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
 
     async def astream_arrays(
-        self, texts: Iterable[str] | AsyncIterable[str], *, ordered: bool = True
-    ) -> AsyncIterator[tuple[int, NDArray[np.float32]]]:
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        ordered: bool = True,
+        on_error: OnError = "raise",
+    ) -> AsyncIterator[tuple[int, Any]]:
         """Do what `stream_arrays` does on the running loop, from either iterable."""
         batches = source.abatched(texts, self._settings.batch_size)
-        run = self._astream(batches, Arrays(), ordered=ordered)
+        lenient = on_error == "return"
+        run = self._astream(batches, Arrays(), ordered=ordered, lenient=lenient)
         async with aclosing(run) as groups:
             async for group in groups:
                 yield group
@@ -332,45 +450,82 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         form: Form,
-        on_progress: Callable[[int], object] | None = None,
+        on_progress: OnProgress = None,
     ) -> Any:
         if not _some(texts):
             return form.empty(0, 0)
         here = self._here()
-        driver = Threads(here.sync())
-        job = here.job(driver.wake, texts, form, on_progress=on_progress)
-        ((_, rows),) = driver.run(job, iter(()))
+        driver = Threads(here.sync(), here.memory)
+        job = here.job(driver.wake, form, on_progress=on_progress)
+        try:
+            driver.feed(job, texts)
+            job.complete()
+            ((_, rows),) = driver.run(job, iter(()))
+        except EmbeddingsError as error:
+            raise self._explained(error, job, texts) from None
         return rows
 
     async def _aembed(
         self,
         texts: Sequence[str],
         form: Form,
-        on_progress: Callable[[int], object] | None = None,
+        on_progress: OnProgress = None,
     ) -> Any:
         if not _some(texts):
             return form.empty(0, 0)
         here = self._here()
-        driver = Tasks(here.asynchronous())
-        job = here.job(driver.wake, texts, form, on_progress=on_progress)
-        async with aclosing(driver.run(job, source.nothing())) as groups:
-            ((_, rows),) = [group async for group in groups]
+        driver = Tasks(here.asynchronous(), here.memory)
+        job = here.job(driver.wake, form, on_progress=on_progress)
+        try:
+            await driver.feed(job, texts)
+            job.complete()
+            async with aclosing(driver.run(job, source.nothing())) as groups:
+                ((_, rows),) = [group async for group in groups]
+        except EmbeddingsError as error:
+            raise self._explained(error, job, texts) from None
         return rows
 
+    def _explained(
+        self, error: EmbeddingsError, job: Job, texts: Sequence[str]
+    ) -> EmbeddingsError:
+        """Let an error carry what the call has done all the same."""
+        error.partial = self._partial(job, texts)
+        return error
+
+    def _partial(self, job: Job, texts: Sequence[str]) -> Partial:
+        def again(numbers: list[int]) -> Partial:
+            return self.embed([texts[number] for number in numbers], on_error="return")
+
+        async def aagain(numbers: list[int]) -> Partial:
+            left = [texts[number] for number in numbers]
+            return await self.aembed(left, on_error="return")
+
+        return Partial(*job.partial(), again, aagain)
+
     def _stream(
-        self, batches: Iterable[Sequence[str]], form: Form, *, ordered: bool
+        self,
+        batches: Iterable[Sequence[str]],
+        form: Form,
+        *,
+        ordered: bool,
+        lenient: bool = False,
     ) -> Iterator[tuple[int, Any]]:
         here = self._here()
-        driver = Threads(here.sync())
-        job = here.job(driver.wake, None, form, ordered=ordered)
+        driver = Threads(here.sync(), here.memory)
+        job = here.job(driver.wake, form, ordered=ordered, lenient=lenient)
         yield from driver.run(job, iter(batches))
 
     async def _astream(
-        self, batches: AsyncIterator[Sequence[str]], form: Form, *, ordered: bool
+        self,
+        batches: AsyncIterator[Sequence[str]],
+        form: Form,
+        *,
+        ordered: bool,
+        lenient: bool = False,
     ) -> AsyncGenerator[tuple[int, Any], None]:
         here = self._here()
-        driver = Tasks(here.asynchronous())
-        job = here.job(driver.wake, None, form, ordered=ordered)
+        driver = Tasks(here.asynchronous(), here.memory)
+        job = here.job(driver.wake, form, ordered=ordered, lenient=lenient)
         async with aclosing(driver.run(job, batches)) as groups:
             async for group in groups:
                 yield group
@@ -413,6 +568,7 @@ class _Process:
             deadline=settings.deadline,
             width=settings.dimensions,
             allow_blank=settings.allow_blank,
+            keeps=settings.cache is not None,
             scrub=settings.scrub,
         )
         self._policy = Policy(settings.max_retries, random.random)
@@ -429,33 +585,13 @@ class _Process:
             settings.connect_seconds,
         )
         self._lock = threading.Lock()
+        self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
 
-    def job(
-        self,
-        wake: Callable[[], None],
-        texts: Sequence[str] | None = None,
-        form: Form = LISTS,
-        *,
-        ordered: bool = True,
-        on_progress: Callable[[int], object] | None = None,
-    ) -> Job:
-        job = Job(
-            self._plan,
-            self._policy,
-            self.flow,
-            self._dialect,
-            clock(),
-            wake,
-            form,
-            ordered=ordered,
-            on_progress=on_progress,
-        )
-        if texts is not None:
-            job.add(texts)
-            job.complete()
-        return job
+    def job(self, wake: Callable[[], None], form: Form, **how: Any) -> Job:
+        shared = self._plan, self._policy, self.flow, self._dialect
+        return Job(*shared, clock(), wake, form, **how)
 
     def sync(self) -> RequestsTransport:
         self._settings.require_key()
@@ -480,8 +616,20 @@ class _Process:
             self.by_requests.close()
         if self.by_aiohttp:
             self.by_aiohttp.close()
+        if self.memory:
+            self.memory.close()
 
 
 def _some(texts: Sequence[str]) -> bool:
     """Tell whether there is anything to do; numpy arrays have no truth of their own."""
     return isinstance(texts, str) or len(texts) > 0
+
+
+def _memory(settings: Settings) -> Memory | None:
+    """Open what the settings name; SQLite is loaded only then."""
+    if settings.cache is None:
+        return None
+    from together_embed.memory import Memory
+    from together_embed.store import Store
+
+    return Memory(Store(settings.cache), settings)

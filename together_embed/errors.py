@@ -4,6 +4,8 @@
     ├── ConfigurationError (ValueError)    the settings cannot work; nothing was sent
     ├── InputError (ValueError)            a text cannot be sent; nothing was sent
     ├── DeadlineExceededError (TimeoutError)   the call's own time is over
+    ├── ModelDriftError                    answers are no longer like the stored ones
+    ├── store.StoreError                   a file cannot be used, where that matters
     └── RequestError                       a request failed; attempts tell its history
         ├── ConnectionFailedError (ConnectionError)    no connection, or it broke
         ├── RequestTimeoutError (TimeoutError)         no whole answer in time
@@ -32,7 +34,10 @@ policy asks nothing else. All of these pickle, none holds a key or a whole text.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from together_embed.partial import Partial
 
 __all__ = [
     "Attempt",
@@ -47,6 +52,8 @@ __all__ = [
     "InputError",
     "InternalServerError",
     "InvalidResponseError",
+    "ModelDriftError",
+    "ModelDriftWarning",
     "ModelNotAvailableError",
     "NoReplicaError",
     "NotFoundError",
@@ -85,6 +92,9 @@ class EmbeddingsError(Exception):
         message: What happened, without the advice that `str()` adds.
         indices: Which of the call's texts are concerned, counted from 0.
         attempts: Each request made for them, the oldest first.
+        length: How many characters the text has, where one text alone was refused.
+        partial: What the call has done all the same; see also `results`, `failures`,
+            `remaining` and `resume`.
     """
 
     advice: ClassVar[str] = ""
@@ -101,11 +111,45 @@ class EmbeddingsError(Exception):
         self.message = message
         self.indices = indices
         self.attempts = attempts
+        self.length: int | None = None
+        self.partial: Partial | None = None
+
+    @property
+    def results(self) -> dict[int, Any]:
+        """The vectors that the call has all the same, by the number of their text."""
+        return {} if self.partial is None else self.partial.results
+
+    @property
+    def failures(self) -> dict[int, EmbeddingsError]:
+        """Why texts have no vector, by the number of the text."""
+        return {} if self.partial is None else self.partial.failures
+
+    @property
+    def remaining(self) -> tuple[int, ...]:
+        """The numbers of the texts that were not decided on."""
+        return () if self.partial is None else self.partial.remaining
+
+    def resume(self) -> list[list[float]]:
+        """Ask again for what failed or remained, and return all vectors in order.
+
+        Raises:
+            EmbeddingsError: It still is not whole, or there is nothing to go on with.
+        """
+        if self.partial is None:
+            raise self
+        return self.partial.resume()
+
+    async def aresume(self) -> list[list[float]]:
+        """Do what `resume` does, as a coroutine on the running loop."""
+        if self.partial is None:
+            raise self
+        return await self.partial.aresume()
 
     def __str__(self) -> str:
         parts = [self._headline()]
         if self.indices:
-            parts.append(f"{_spell(self.indices)}")
+            size = "" if self.length is None else f" of {self.length:,} characters"
+            parts.append(f"{_spell(self.indices)}{size}")
         if len(self.attempts) > 1:
             spent = sum(attempt.seconds for attempt in self.attempts)
             parts.append(f"{len(self.attempts)} attempts, {spent:.1f} s in requests")
@@ -116,15 +160,13 @@ class EmbeddingsError(Exception):
         return self.message.rstrip(".")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, self.__dict__)
+        # The state goes by itself: an error may stand in its own `partial`.
+        return _blank, (type(self), self.args), self.__dict__
 
 
-def _restore(
-    kind: type[EmbeddingsError], args: tuple[Any, ...], state: dict[str, Any]
-) -> EmbeddingsError:
+def _blank(kind: type[EmbeddingsError], args: tuple[Any, ...]) -> EmbeddingsError:
     error = kind.__new__(kind, *args)
     error.args = args
-    error.__dict__.update(state)
     return error
 
 
@@ -151,6 +193,16 @@ class DeadlineExceededError(EmbeddingsError, TimeoutError):
     """The time that the caller gave to the whole call is over."""
 
     advice = "Give the call a longer deadline, or fewer texts."
+
+
+class ModelDriftError(EmbeddingsError):
+    """The model answers otherwise than when the store was filled."""
+
+    advice = "Build a new index from a new store, or ask for the old model."
+
+
+class ModelDriftWarning(UserWarning):
+    """The same, where the client was told to go on (`on_drift="warn"`)."""
 
 
 class RequestError(EmbeddingsError):

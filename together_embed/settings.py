@@ -136,6 +136,8 @@ class Settings:
     headers: Mapping[str, str] = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
     extra_body: Mapping[str, Any] = field(repr=False)
+    cache: str | None
+    on_drift: Literal["warn", "error"]
     allow_blank: bool
     allow_insecure_http: bool
 
@@ -161,6 +163,10 @@ class Settings:
             raise ConfigurationError(
                 "encoding_format is 'auto', 'float' or 'base64', "
                 f"not {self.encoding_format!r}"
+            )
+        if self.on_drift not in ("warn", "error"):
+            raise ConfigurationError(
+                f"on_drift is 'warn' or 'error', not {self.on_drift!r}"
             )
         taken = {"model", "input", "dimensions"} & self.extra_body.keys()
         if taken:

@@ -23,7 +23,7 @@ KEY = "sk-canary-0123456789"
 
 
 def read(body: bytes, count: int, width: int | None = None) -> list[list[float]]:
-    return wire.read_rows(body, count, width, LISTS)
+    return LISTS.read(wire.read_answer(body, count).embeddings, width)
 
 
 def answer(*rows: object, **more: object) -> bytes:
@@ -423,7 +423,7 @@ def test_a_redirect_says_where_to_without_what_may_be_secret() -> None:
 
 
 def array_of(body: bytes, count: int) -> Any:
-    return wire.read_rows(body, count, None, Arrays())
+    return Arrays().read(wire.read_answer(body, count).embeddings, None)
 
 
 def test_arrays_hold_the_same_numbers_as_lists() -> None:

@@ -168,7 +168,7 @@ class World:
                 if texts is None:
                     run.job.complete()
                 else:
-                    run.job.add(texts)
+                    run.job.add(run.job.group(texts))
             step = run.job.next_step(self.now)
             if step is None:
                 run.groups += [rows for _, rows in run.job.take()]

@@ -8,7 +8,6 @@ import pytest
 from llama_index_together_embed import TogetherEmbedding
 from together_embed.errors import (
     AuthenticationError,
-    ForbiddenError,
     InputError,
     InvalidResponseError,
 )
@@ -147,9 +146,9 @@ def test_a_failure_names_the_texts_by_their_place_in_the_call(
     make, endpoint, texts, colour
 ):
     model = make(embed_batch_size=100, max_concurrency=1)
-    endpoint.script([None, 403])
+    endpoint.script([None, 401])
     # The text that comes twice is asked for once: places and questions differ.
-    with pytest.raises(ForbiddenError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         embed(model, colour, [texts[0], *texts])
     assert caught.value.indices == tuple(range(100, 200))
 
@@ -225,6 +224,6 @@ def test_a_subclass_that_adds_a_prefix_is_obeyed(endpoint, texts, colour):
 @both
 def test_a_failure_in_a_subclass_names_the_right_texts_too(endpoint, texts, colour):
     model = Prefixed("m", api_base=endpoint.base_url, embed_batch_size=100)
-    endpoint.script([None, 403])
+    endpoint.script([None, 401])
     with pytest.raises(Exception, match="inputs 100 to 199"):
         embed(model, colour, texts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from together_embed.engine import wire
 from together_embed.engine.rows import Form
-from together_embed.errors import Attempt, InputError
+from together_embed.errors import Attempt, EmbeddingsError, InputError
 
 
 class Group:
@@ -18,18 +18,23 @@ class Group:
     Attributes:
         start: The number of the group's first text within the whole call.
         unique: The different texts, in the order of their first appearance.
-        missing: How many of `unique` have no row yet.
+        recalled: For how many of the texts handed in a row was known.
+        width: The width of those rows.
+        missing: How many of `unique` have no row yet, and may still get one.
     """
 
     __slots__ = (
         "_form",
         "_known",
         "_places",
+        "_refused",
         "_rows",
         "_times",
         "missing",
+        "recalled",
         "start",
         "unique",
+        "width",
     )
 
     def __init__(self, texts: Sequence[str], start: int, form: Form) -> None:
@@ -41,8 +46,10 @@ class Group:
             text if type(text) is str else str.__str__(text) for text in first
         ]
         self.missing = len(first)
+        self.recalled = self.width = 0
         self._form = form
         self._known = bytearray(len(first))
+        self._refused: dict[int, EmbeddingsError] = {}
         self._rows: Any = None  # made when the width is known
         self._places = places if len(first) < len(places) else None
         self._times = None if self._places is None else Counter(places)
@@ -51,6 +58,27 @@ class Group:
     def count(self) -> int:
         """How many texts were handed in, duplicates included."""
         return len(self.unique if self._places is None else self._places)
+
+    def recall(self, known: Sequence[tuple[str, bytes] | None]) -> None:
+        """Take the rows that are known already; the texts without one come first.
+
+        Args:
+            known: For each of `unique`, its row as bytes, or None.
+        """
+        order = [place for place, row in enumerate(known) if row is None]
+        count = len(order)
+        order += [place for place, row in enumerate(known) if row is not None]
+        if count == len(order):
+            return
+        self.unique = [self.unique[place] for place in order]
+        moved = {place: new for new, place in enumerate(order)}
+        places = range(len(order)) if self._places is None else self._places
+        self._places = [moved[place] for place in places]
+        self._times = Counter(self._places)
+        for new, place in enumerate(order[count:], count):
+            row = self._form.unpack(*known[place])  # type: ignore[misc]  # not None
+            self.recalled += self.put(new, [row], len(row))
+            self.width = len(row)
 
     def indices(self, start: int, stop: int) -> tuple[int, ...]:
         """Return where in the call the texts `unique[start:stop]` stand."""
@@ -63,7 +91,7 @@ class Group:
         """Say where in the call the texts stand that have no row yet."""
         places = range(len(self.unique)) if self._places is None else self._places
         for index, place in enumerate(places, self.start):
-            if not self._known[place]:
+            if not self._known[place] and place not in self._refused:
                 yield index
 
     def put(self, start: int, block: Any, width: int) -> int:
@@ -81,6 +109,39 @@ class Group:
         if self._times is None:
             return len(block)
         return sum(self._times[place] for place in range(start, stop))
+
+    def refuse(self, place: int, error: EmbeddingsError) -> None:
+        """Remember that the text `unique[place]` gets no row, and why."""
+        self._refused[place] = error
+        self.missing -= 1
+
+    @property
+    def failures(self) -> dict[int, EmbeddingsError]:
+        """Why texts get no row, by where in the call they stand."""
+        refused = sorted(self._refused.items())
+        found = {i: error for at, error in refused for i in self.indices(at, at + 1)}
+        return dict(sorted(found.items()))
+
+    def pieces(self) -> Iterator[tuple[int, Any]]:
+        """Yield rows that are next to each other, and errors in the place of rows."""
+        if not self._refused:
+            yield self.start, self.expand()
+            return
+        failures = self.failures
+        rows, begun = self.expand(), 0
+        for stop in [index - self.start for index in failures] + [self.count]:
+            if stop > begun:
+                yield self.start + begun, rows[begun:stop]
+            if stop < self.count:
+                yield self.start + stop, failures[self.start + stop]
+            begun = stop + 1
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        """Yield the row of each text that has one, by where in the call it stands."""
+        places = range(len(self.unique)) if self._places is None else self._places
+        for index, place in enumerate(places, self.start):
+            if self._known[place]:
+                yield index, self._rows[place]
 
     def expand(self) -> Any:
         """Return a row for every text, in the group's form."""
@@ -166,20 +227,20 @@ def _check_surrogates(text: str, index: int) -> None:
 
 
 def cut(group: Group, max_texts: int, max_bytes: int) -> Iterator[Batch]:
-    """Cut a group into batches of at most so many texts and bytes of texts.
+    """Cut what a new group lacks into batches of so many texts and bytes, at most.
 
     A text that alone is over `max_bytes` makes a batch of its own: whether it is too
     long is the server's to say. The texts have passed `check`.
     """
     start = used = 0
-    for place, text in enumerate(group.unique):
+    for place, text in enumerate(group.unique[: group.missing]):
         taken = wire.size(text)
         if place > start and (place - start == max_texts or used + taken > max_bytes):
             yield Batch(group, start, place, used)
             start, used = place, 0
         used += taken
-    if start < len(group.unique):
-        yield Batch(group, start, len(group.unique), used)
+    if start < group.missing:
+        yield Batch(group, start, group.missing, used)
 
 
 def split(batch: Batch, texts: float, size: float) -> tuple[Batch, Batch | None]:

@@ -32,11 +32,14 @@ from together_embed.engine.portion import Portion
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply
 from together_embed.engine.verdict import report, wants_fewer
+from together_embed.engine.wire import Answer
 from together_embed.errors import (
     Attempt,
     BadRequestError,
     ConnectionFailedError,
     DeadlineExceededError,
+    EmbeddingsError,
+    ForbiddenError,
     InvalidResponseError,
     PayloadTooLargeError,
     RequestError,
@@ -45,8 +48,16 @@ from together_embed.errors import (
     UnprocessableError,
 )
 
-SIZED = (BadRequestError, PayloadTooLargeError, UnprocessableError)
-"""What a server may answer that finds a request too large: 400, 413, 422."""
+OF_A_TEXT = (
+    BadRequestError,
+    ForbiddenError,
+    PayloadTooLargeError,
+    UnprocessableError,
+)
+"""What a server may answer to a request that is too large, or holds a text that it does
+not take: 400, 403, 413, 422. Such a batch is halved until the text stands alone."""
+LONE_REFUSALS = 3
+"""So many texts refused one by one, and none ever taken: it is not about the texts."""
 Encoding = bool | None
 """Whether the server takes `encoding_format: base64`; None where nobody knows yet."""
 
@@ -80,6 +91,7 @@ class Plan:
         width: The width that every vector must have, or None.
         scrub: Takes the key out of a server's words.
         allow_blank: Whether blank texts are sent.
+        keeps: Whether answers are put into `fresh`, for a store.
     """
 
     model: str
@@ -91,6 +103,7 @@ class Plan:
     width: int | None
     scrub: Callable[[str], str]
     allow_blank: bool = False
+    keeps: bool = False
 
     @property
     def room(self) -> int:
@@ -153,6 +166,7 @@ class Job:
         form: Form = LISTS,
         *,
         ordered: bool = True,
+        lenient: bool = False,
         on_progress: Callable[[int], object] | None = None,
     ) -> None:
         self._plan = plan
@@ -161,7 +175,11 @@ class Job:
         self._dialect = dialect
         self._form = form
         self._ordered = ordered
+        self._lenient = lenient
         self._on_progress = on_progress
+        self._carried = False
+        self._alone = 0
+        self.fresh: deque[tuple[list[str], Answer]] = deque()
         self._line = flow.join(wake)
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups: deque[Group] = deque()
@@ -178,15 +196,23 @@ class Job:
 
     # What comes in, what goes out.
 
-    def add(self, texts: Sequence[str]) -> None:
-        """Hand in a group of texts.
+    def group(self, texts: Sequence[str]) -> Group:
+        """Make a group of texts, to be added.
 
         Raises:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
         """
         batching.check(texts, self._added, blank=self._plan.allow_blank)
-        group = Group(texts, self._added, self._form)
+        return Group(texts, self._added, self._form)
+
+    def add(self, group: Group) -> None:
+        """Hand in a group, less what it recalls."""
         plan = self._plan
+        recalled = group.recalled
+        if recalled:
+            self._width = self._width or group.width
+            self._flow.count_recalled(recalled)
+            self._settle(group, recalled)
         batches = list(batching.cut(group, plan.batch_size, plan.room))
         self._added += group.count
         self._groups.append(group)
@@ -205,17 +231,36 @@ class Job:
         )
 
     def take(self) -> list[tuple[int, Any]]:
-        """Return the groups that are whole: the number of the first text, and the rows.
+        """Return what is whole: the number of the first text, and the rows.
 
         In order, a group waits for its predecessors; else it comes as soon as it can.
+        Where the job is lenient, an error stands in the place of a text's row.
         """
-        taken = []
-        while self._groups and not self._groups[0].missing:
+        taken: list[Group] = []
+        while self._groups and self._is_whole(self._groups[0]):
             taken.append(self._groups.popleft())
         if not self._ordered:
-            taken += [group for group in self._groups if not group.missing]
-            self._groups = deque(group for group in self._groups if group.missing)
-        return [(group.start, group.expand()) for group in taken]
+            taken += [group for group in self._groups if self._is_whole(group)]
+            rest = (group for group in self._groups if not self._is_whole(group))
+            self._groups = deque(rest)
+        return [piece for group in taken for piece in group.pieces()]
+
+    def _is_whole(self, group: Group) -> bool:
+        return not group.missing and (self._lenient or not group.failures)
+
+    def partial(
+        self,
+    ) -> tuple[dict[int, Any], dict[int, EmbeddingsError], tuple[int, ...]]:
+        """Return what is there and was not taken, what failed, and what is open."""
+        results: dict[int, Any] = {}
+        failures: dict[int, EmbeddingsError] = {}
+        for group in self._groups:
+            results.update(group.results())
+            failures.update(group.failures)
+        if isinstance(self._failure, EmbeddingsError):
+            failures.update(dict.fromkeys(self._failure.indices, self._failure))
+        open_ = (i for group in self._groups for i in group.missing_indices())
+        return results, failures, tuple(i for i in open_ if i not in failures)
 
     @property
     def is_alone(self) -> bool:
@@ -281,9 +326,10 @@ class Job:
             return
         ticket, reply = self._undigested.popleft()
         batch = ticket.batch
+        count = batch.stop - batch.start
         try:
-            count = batch.stop - batch.start
-            block = wire.read_rows(reply.body, count, self._width, self._form)
+            answer = wire.read_answer(reply.body, count)
+            block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
             self._flow.count_invalid()
             self._again(ticket, InvalidResponseError(str(error)), 200, now)
@@ -292,12 +338,20 @@ class Job:
         self._dialect.portion.carried(count, batch.size)
         if self._dialect.base64 is None:
             self._dialect.base64 = ticket.base64
+        self._carried = True
+        if self._plan.keeps:
+            self.fresh.append((batch.texts, answer))
         done = batch.group.put(batch.start, block, self._width)
-        if self._on_progress is not None:
+        self._flow.count_texts(done, done - count)
+        self._settle(batch.group, done)
+
+    def _settle(self, group: Group, done: int) -> None:
+        """Tell of texts that are done with; end the job where one was refused."""
+        if self._on_progress is not None and done:
             self._on_progress(done)
-        if not batch.group.missing:
-            group = batch.group
-            self._flow.count_texts(group.count, group.count - len(group.unique))
+        if not (group.missing or self._lenient):
+            for error in group.failures.values():
+                self._failure = self._failure or error
 
     def close(self) -> list[Ticket]:
         """End the job, whatever its state; return the requests that hold permits.
@@ -422,7 +476,11 @@ class Job:
     def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
         """Tell whether a smaller request may be carried, and make it one."""
         count = batch.stop - batch.start
-        if count == 1 or type(error) not in SIZED or error.param not in (None, "input"):
+        if (
+            count == 1
+            or type(error) not in OF_A_TEXT
+            or error.param not in (None, "input")
+        ):
             return False
         portion, by_bytes = self._dialect.portion, error.status == 413
         if not portion.refused(count, batch.size, by_bytes=by_bytes):
@@ -481,7 +539,14 @@ class Job:
         batch = ticket.batch
         error.indices = batch.indices
         error.attempts = (*batch.tries, _attempt(ticket, error, status, now))
-        self._failure = self._failure or error
+        alone = type(error) in OF_A_TEXT and batch.stop - batch.start == 1
+        self._alone += alone
+        if alone and (self._carried or self._alone < LONE_REFUSALS):
+            (error.length,) = map(len, batch.texts)
+            batch.group.refuse(batch.start, error)
+            self._settle(batch.group, 0)
+        else:
+            self._failure = self._failure or error
 
     def _deadline_error(self) -> DeadlineExceededError:
         missing = tuple(i for group in self._groups for i in group.missing_indices())

@@ -19,6 +19,10 @@ PROBE = 32
 NEAR = 16
 """The search ends when what was refused is this share above what was carried."""
 
+LIKENESS = 1.25
+"""A request of as many texts as were carried, and not over this share of their bytes,
+is refused for one of its texts: texts differ in length, limits are round numbers."""
+
 
 class Measure:
     """One way to measure a request: its texts, or their bytes.
@@ -97,7 +101,8 @@ class Portion:
             size: Their bytes.
             by_bytes: The server spoke of the body's size (413).
         """
-        many, large = texts > self._texts.carried, size > self._bytes.carried
+        near = 1 if by_bytes else LIKENESS
+        many, large = texts > self._texts.carried, size > self._bytes.carried * near
         if not (many or large):
             self._texts.acquit()
             self._bytes.acquit()

@@ -41,6 +41,9 @@ class Form(Protocol):
             InvalidReply: A row is not right.
         """
 
+    def unpack(self, code: str, data: bytes) -> Any:
+        """Return a row that was kept as little-endian bytes, "f" or "d"."""
+
     def empty(self, count: int, width: int) -> Any:
         """Return what `count` rows will be put into."""
 
@@ -60,6 +63,10 @@ class Lists:
             _check_width(row, width, number)
             block.append(row)
         return block
+
+    def unpack(self, code: str, data: bytes) -> Row:
+        """Return the bytes as a list."""
+        return _numbers(code, data)
 
     def empty(self, count: int, width: int) -> list[Row]:  # noqa: ARG002 - any width
         """Return a list of rows to come."""
@@ -114,6 +121,10 @@ class Arrays:
             raise InvalidReply("a row holds a number that is no finite float32")
         return block
 
+    def unpack(self, code: str, data: bytes) -> NDArray[Any]:
+        """Return the bytes as an array."""
+        return self._np.frombuffer(data, "<f4" if code == "f" else "<f8")
+
     def empty(self, count: int, width: int) -> NDArray[np.float32]:
         """Return an array whose rows are to come."""
         rows: NDArray[np.float32] = self._np.empty((count, width), self._np.float32)
@@ -135,13 +146,18 @@ def _check_width(row: Sequence[float], width: int, number: int) -> None:
 def _floats(embedding: Embedding, number: int) -> Row:
     if isinstance(embedding, list):
         return embedding
-    numbers = array("f", _packed(embedding, number))
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    row = numbers.tolist()
+    row = _numbers("f", _packed(embedding, number))
     # The sum of finite float32 cannot overflow a double: it speaks for each number.
     if not math.isfinite(sum(row)):
         raise InvalidReply(f"row {number} holds a number that is not finite")
+    return row
+
+
+def _numbers(code: str, data: bytes) -> Row:
+    numbers: array[float] = array(code, data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    row: Row = numbers.tolist()
     return row
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from together_embed.engine.outcome import Reply
-from together_embed.engine.rows import LISTS, Embedding, Form, InvalidReply
+from together_embed.engine.rows import Embedding, InvalidReply
 from together_embed.errors import StatusError, class_of
 
 EXCERPT = 300
@@ -28,6 +29,7 @@ class _Item(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False):
     data: list[_Item]
+    model: Any = None
 
 
 # Types, finiteness and integers that become floats cost 6 % of the parse this way;
@@ -51,34 +53,39 @@ def size(text: str) -> int:
     return len(msgspec.json.encode(text)) + 1
 
 
-def read_rows(
-    body: bytes, count: int, width: int | None = None, form: Form = LISTS
-) -> Any:
-    """Return the `count` rows of an answer, in the order of the request's texts.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the right shape; its numbers are not looked at yet.
 
-    Args:
-        body: The body of a 200.
-        count: How many texts the request held.
-        width: The width that every row must have; None where none is known yet.
-        form: What the rows are made into.
+    Attributes:
+        embeddings: One for each text of the request, in their order.
+        model: The name that the server answered with, or None.
+    """
+
+    embeddings: list[Embedding]
+    model: str | None
+
+
+def read_answer(body: bytes, count: int) -> Answer:
+    """Return the answer to a request of `count` texts.
 
     Raises:
-        InvalidReply: Anything at all is wrong with the answer.
+        InvalidReply: It has another shape or count, or its `index` is no permutation.
     """
     try:
-        items = _answers.decode(body).data
+        answer = _answers.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidReply(f"not what was asked for: {error}") from None
-    if len(items) != count:
-        raise InvalidReply(f"{len(items)} rows for {count} texts")
+    if len(answer.data) != count:
+        raise InvalidReply(f"{len(answer.data)} rows for {count} texts")
     ordered: list[Any] = [None] * count
-    for item in items:
+    for item in answer.data:
         if not 0 <= item.index < count:
             raise InvalidReply(f"an index outside of 0..{count - 1}")
         if ordered[item.index] is not None:
             raise InvalidReply(f"index {item.index} comes twice")
         ordered[item.index] = item.embedding
-    return form.read(ordered, width)
+    return Answer(ordered, answer.model if isinstance(answer.model, str) else None)
 
 
 def read_error(reply: Reply, scrub: Callable[[str], str]) -> StatusError:

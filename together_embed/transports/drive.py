@@ -42,6 +42,18 @@ class AsyncTransport(Protocol):
         """Post a body, and bring back what became of it within so many seconds."""
 
 
+class Memory(Protocol):
+    """What the drivers need of a store: both may wait for a disk."""
+
+    def recall(self, texts: Sequence[str]) -> Sequence[tuple[str, bytes] | None]:
+        """Return what is known of each text."""
+
+    def keep(
+        self, texts: Sequence[str], embeddings: Sequence[Any], model: str | None
+    ) -> None:
+        """Keep the embeddings of an answer; they are on disk on return."""
+
+
 class Threads:
     """Requests on daemon threads that live as long as the call has work for them.
 
@@ -49,8 +61,9 @@ class Threads:
     permit back, and is seen by nobody.
     """
 
-    def __init__(self, transport: SyncTransport) -> None:
+    def __init__(self, transport: SyncTransport, memory: Memory | None) -> None:
         self._transport = transport
+        self._memory = memory
         self._inbox: SimpleQueue[Landing | None] = SimpleQueue()
         self._outbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._own: list[Ticket] = []
@@ -67,7 +80,7 @@ class Threads:
         try:
             while True:
                 while job.hungry:
-                    _feed(job, next(source, END))
+                    self.feed(job, next(source, END))
                 # Whoever has the rows, or the source, may have held us up for long:
                 # what came in that time is no late answer.
                 self._hear(job)
@@ -76,12 +89,28 @@ class Threads:
                     break
                 self._start(job, step)
                 job.digest(clock())
+                self._keep(job)
                 self._wait(job, step.patience)
                 yield from job.take()
             yield from job.take()
             job.result()
         finally:
             self._leave(job)
+
+    def feed(self, job: Job, texts: Sequence[str]) -> None:
+        """Add a group, or say that there is none any more."""
+        if texts is END:
+            job.complete()
+            return
+        group = job.group(texts)
+        if self._memory is not None:
+            group.recall(self._memory.recall(group.unique))
+        job.add(group)
+
+    def _keep(self, job: Job) -> None:
+        while job.fresh and self._memory is not None:
+            texts, answer = job.fresh.popleft()
+            self._memory.keep(texts, answer.embeddings, answer.model)
 
     def _start(self, job: Job, step: Step) -> None:
         if job.is_alone and not self._handed:
@@ -157,8 +186,9 @@ class Threads:
 class Tasks:
     """Requests as tasks of the loop; leaving the call cancels and awaits them."""
 
-    def __init__(self, transport: AsyncTransport) -> None:
+    def __init__(self, transport: AsyncTransport, memory: Memory | None) -> None:
         self._transport = transport
+        self._memory = memory
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._inbox: list[Landing] = []
@@ -184,6 +214,7 @@ class Tasks:
                     break
                 await self._start(job, step)
                 job.digest(clock())
+                await self._keep(job)
                 await self._wait(job, step.patience)
                 for rows in job.take():
                     yield rows
@@ -202,8 +233,25 @@ class Tasks:
                 await asyncio.sleep(0)
             if not self._pull.done():
                 return
-            _feed(job, self._pull.result())
-            self._pull = None
+            pulled, self._pull = self._pull.result(), None
+            await self.feed(job, pulled)
+
+    async def feed(self, job: Job, texts: Sequence[str]) -> None:
+        """Add a group, or say that there is none any more."""
+        if texts is END:
+            job.complete()
+            return
+        group = job.group(texts)
+        if self._memory is not None:  # a disk is no friend of an event loop
+            known = await asyncio.to_thread(self._memory.recall, group.unique)
+            group.recall(known)
+        job.add(group)
+
+    async def _keep(self, job: Job) -> None:
+        while job.fresh and self._memory is not None:
+            texts, answer = job.fresh.popleft()
+            row = texts, answer.embeddings, answer.model
+            await asyncio.to_thread(self._memory.keep, *row)
 
     async def _start(self, job: Job, step: Step) -> None:
         for ticket in step.expired:
@@ -274,14 +322,6 @@ class Tasks:
         finally:
             for ticket in left:
                 job.release(ticket, None, clock())
-
-
-def _feed(job: Job, texts: Sequence[str]) -> None:
-    """Add a group, or say that there is none any more."""
-    if texts is END:
-        job.complete()
-    else:
-        job.add(texts)
 
 
 async def _next(source: AsyncIterator[Sequence[str]]) -> Sequence[str]:

@@ -1,0 +1,154 @@
+"""What a call hands over that cannot be whole, and how it goes on."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import pytest
+
+from together_embed import EmbeddingsClient
+from together_embed.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    EmbeddingsError,
+    UnprocessableError,
+)
+from together_embed.local import LocalEndpoint
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", "canary-key-0123456789")
+
+
+TEXTS = [f"text number {number}" for number in range(300)]
+LONG = "far too long for this server " * 4
+
+
+def with_long(*places: int) -> list[str]:
+    return [LONG if n in places else text for n, text in enumerate(TEXTS)]
+
+
+def test_one_refused_text_costs_few_requests_and_no_other_vector(colour) -> None:
+    texts = with_long(142)
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)
+        with pytest.raises(UnprocessableError) as raised:
+            colour.embed(client, texts)
+        error = raised.value
+        assert error.indices == (142,)
+        assert f"input 142 of {len(LONG)} characters" in str(error)
+        assert LONG[:60] not in str(error)
+        others = [n for n in range(300) if n != 142]
+        assert error.results == {n: endpoint.embed(texts[n]) for n in others}
+        assert list(error.failures) == [142]
+        assert error.remaining == ()
+        assert endpoint.requests <= 3 + 2 * math.ceil(math.log2(100))
+
+
+def test_refused_texts_of_several_batches_are_each_named(colour) -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)
+        with pytest.raises(UnprocessableError) as raised:
+            colour.embed(client, with_long(101, 140, 255))
+    assert list(raised.value.failures) == [101, 140, 255]  # once out, equal or not
+    assert len(raised.value.results) == 297
+
+
+def test_a_call_may_return_what_there_is_instead_of_raising(colour) -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+        partial = colour.embed(client, with_long(120), on_error="return")
+        assert isinstance(partial.failures[120], UnprocessableError)
+        assert len(partial.results) == 299
+        whole = colour.embed(client, TEXTS, on_error="return")
+        assert whole.results == dict(enumerate(map(endpoint.embed, TEXTS)))
+        assert not whole.failures
+
+
+def test_a_wrong_key_ends_the_call_at_once_and_hands_over_what_was_done(
+    colour,
+) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)
+        endpoint.script([None, 401])
+        with pytest.raises(AuthenticationError) as raised:
+            colour.embed(client, TEXTS)
+        error = raised.value
+        assert endpoint.requests == 2
+        assert sorted(error.results) == list(range(100))
+        assert sorted(error.failures) == list(range(100, 200))
+        assert error.remaining == tuple(range(200, 300))
+
+
+def test_a_call_is_resumed_where_it_stood(colour) -> None:
+    with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)
+        endpoint.script([None, 401])
+        with pytest.raises(AuthenticationError) as raised:
+            colour.embed(client, TEXTS)
+        error = raised.value
+        rows = colour.resume(error)
+        assert rows == [endpoint.embed(text) for text in TEXTS]
+        assert set(endpoint.seen.values()) == {1}
+
+
+def test_what_fails_again_is_named_by_its_place_in_the_first_call(colour) -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)
+        with pytest.raises(UnprocessableError) as raised:
+            colour.embed(client, with_long(142))
+        with pytest.raises(UnprocessableError) as again:
+            colour.resume(raised.value)
+        assert again.value.indices == (142,)
+        assert len(again.value.results) == 299
+
+
+def test_a_request_that_is_wrong_whatever_the_texts_ends_early(colour) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        endpoint.fail(400, times=None)
+        client = EmbeddingsClient(
+            "m", base_url=endpoint.base_url, encoding_format="float"
+        )
+        with pytest.raises(BadRequestError):
+            colour.embed(client, TEXTS * 3)
+        assert endpoint.requests < 40
+
+
+def test_an_error_with_its_results_pickles_and_says_that_it_cannot_resume() -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, api_key="canary")
+        with pytest.raises(UnprocessableError) as raised:
+            client.embed(with_long(142))
+    data = pickle.dumps(raised.value)
+    assert b"canary" not in data
+    assert b"text number 7" not in data
+    copy = pickle.loads(data)
+    assert copy.results == raised.value.results
+    with pytest.raises(ConfigurationError, match="no client"):
+        copy.resume()
+
+
+def test_a_stream_of_arrays_yields_errors_in_the_place_of_texts() -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+        texts = with_long(0, 142, 299)
+        rows = dict.fromkeys(range(300))
+        for start, piece in client.stream_arrays(texts, on_error="return"):
+            if isinstance(piece, EmbeddingsError):
+                rows[start] = type(piece)
+            else:
+                rows.update(enumerate(piece.tolist(), start))
+    expected = [
+        UnprocessableError if text is LONG else endpoint.embed(text) for text in texts
+    ]
+    assert list(rows.values()) == expected
+
+
+def test_no_vector_is_made_up_for_a_text_that_failed() -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+        partial = client.embed([LONG], on_error="return")
+    assert partial.results == {}

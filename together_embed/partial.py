@@ -1,0 +1,74 @@
+"""What a call did before it could not go on, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from together_embed.errors import ConfigurationError, EmbeddingsError
+
+Again = Callable[[list[int]], Any]
+AgainAsync = Callable[[list[int]], Awaitable[Any]]
+
+
+@dataclass
+class Partial:
+    """The state of a call that is not whole.
+
+    It can be pickled; what it does not take along is the way to go on, since that holds
+    the texts and the client.
+
+    Attributes:
+        results: The vectors that are there, by the number of their text.
+        failures: Why texts have none, by the number of the text.
+        remaining: The numbers of the texts that were not decided on.
+    """
+
+    results: dict[int, Any]
+    failures: dict[int, EmbeddingsError]
+    remaining: tuple[int, ...] = ()
+    _again: Again | None = field(default=None, repr=False, compare=False)
+    _aagain: AgainAsync | None = field(default=None, repr=False, compare=False)
+
+    def resume(self) -> list[list[float]]:
+        """Ask again for what failed or remained, and return all vectors in order.
+
+        Raises:
+            EmbeddingsError: It still is not whole; the error holds what is there now.
+            ConfigurationError: This was unpickled, and has no client and no texts.
+        """
+        if self._again is None:
+            raise _no_way()
+        return self._merge(self._again(self._todo()))
+
+    async def aresume(self) -> list[list[float]]:
+        """Do what `resume` does, as a coroutine on the running loop."""
+        if self._aagain is None:
+            raise _no_way()
+        return self._merge(await self._aagain(self._todo()))
+
+    def _todo(self) -> list[int]:
+        return sorted({*self.failures, *self.remaining})
+
+    def _merge(self, more: Partial) -> list[list[float]]:
+        todo = self._todo()
+        self.results.update({todo[at]: row for at, row in more.results.items()})
+        self.failures = {todo[at]: error for at, error in more.failures.items()}
+        self.remaining = tuple(todo[at] for at in more.remaining)
+        for error in dict.fromkeys(self.failures.values()):
+            error.indices = tuple(todo[at] for at in error.indices)
+            error.partial = self
+        if self.failures:
+            raise self.failures[min(self.failures)]
+        return [self.results[number] for number in sorted(self.results)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_again": None, "_aagain": None}
+
+
+def _no_way() -> ConfigurationError:
+    return ConfigurationError(
+        "what was pickled holds no texts and no client: embed the texts of `failures` "
+        "and `remaining` again"
+    )
