@@ -102,6 +102,7 @@ class Flow:
         self._in_flight = 0
         self._serial = -1  # the newest permit's
         self._lines: deque[Line] = deque()
+        self._new: deque[Line] = deque()  # those that were given nothing so far
         self._turn_of_new = True
         self._timed: tuple[Line | None, float] = (None, 0.0)  # who waits until when
         self._offers: deque[tuple[Line, Permit]] = deque()  # given to who did not ask
@@ -280,11 +281,12 @@ class Flow:
 
     def _queue(self, line: Line) -> None:
         line.queued = True
-        if line.new and self._turn_of_new:
-            self._lines.appendleft(line)
-        else:
-            self._lines.append(line)
-        self._turn_of_new = not (line.new and self._turn_of_new)
+        (self._new if line.new else self._lines).append(line)
+
+    def _turn(self) -> deque[Line]:
+        """Return the queue whose turn it is: those that just came, or the others."""
+        new = self._new and (self._turn_of_new or not self._lines)
+        return self._new if new else self._lines
 
     def _serve(self, now: float, asking: Line | None = None) -> set[Line]:
         """Hand out what is free in turn; return whom to wake.
@@ -293,11 +295,11 @@ class Flow:
         """
         self._latest = now
         woken: set[Line] = set()
-        while self._lines:
-            line = self._lines[0]
+        while queue := self._turn():
+            line = queue[0]
             want = line.want if line is asking else min(1, line.want)
             if len(line.granted) >= want:
-                self._lines.popleft().queued = False
+                queue.popleft().queued = False
                 continue
             at = self._opens_at(now)
             if at is None:
@@ -305,7 +307,8 @@ class Flow:
             if at > now:
                 self._time(line, at, woken)
                 break
-            self._lines.popleft().queued = False
+            queue.popleft().queued = False
+            self._turn_of_new = queue is self._lines
             permit = self._grant(line, now)
             if line is not asking:
                 self._offers.append((line, permit))
