@@ -77,6 +77,12 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         extra_body: The same, for servers that know more than the contract; it wins.
         default_headers: Further headers of every request.
         default_query: Further parameters of the address.
+        query_prefix: What goes in front of each query; nothing, unless it is asked for.
+        document_prefix: What goes in front of each document, likewise.
+        instructions: "auto" takes the prefixes that the model's authors recommend.
+        cache: The path of a file that keeps every vector, for later processes too.
+        on_drift: "warn" or "error" where the model answers otherwise than when that
+            file was filled.
         skip_empty: Whether an empty or blank text is no error, but gets the vector that
             the server gives to it. A list without it would pair texts wrongly.
         show_progress_bar: Whether `embed_documents` draws a bar, by tqdm.
@@ -111,6 +117,11 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     extra_body: dict[str, Any] | None = None
     default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
     default_query: Mapping[str, Any] | None = Field(default=None, repr=False)
+    query_prefix: str | None = None
+    document_prefix: str | None = None
+    instructions: Literal["auto"] | None = None
+    cache: str | None = None
+    on_drift: Literal["warn", "error"] = "warn"
     skip_empty: bool = False
     show_progress_bar: bool = False
     allow_insecure_http: bool = False
@@ -130,20 +141,34 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             EmbeddingsError: The call failed, and no vector of it is returned.
         """
         with progress.bar(len(texts), shown=self.show_progress_bar) as moved:
-            return self.client.embed(texts, on_progress=moved)
+            return self.client.embed(texts, role="document", on_progress=moved)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a query."""
-        return self.client.embed([text])[0]
+        return self.client.embed([text], role="query")[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do what `embed_documents` does, as a coroutine on the running loop."""
         with progress.bar(len(texts), shown=self.show_progress_bar) as moved:
-            return await self.client.aembed(texts, on_progress=moved)
+            return await self.client.aembed(texts, role="document", on_progress=moved)
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the vector of a query."""
-        return (await self.client.aembed([text]))[0]
+        return (await self.client.aembed([text], role="query"))[0]
+
+    @property
+    def namespace(self) -> str:
+        """A name for all that the vectors of documents depend on.
+
+        For LangChain's `CacheBackedEmbeddings.from_bytes_store(namespace=...)`, whose
+        usual namespace, the model's name, mixes servers, widths and prefixes.
+        """
+        return self.client.namespace("document")
+
+    @property
+    def query_namespace(self) -> str:
+        """The same for queries, as `query_embedding_cache` needs a store of its own."""
+        return self.client.namespace("query")
 
     # The client.
 
@@ -177,6 +202,11 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             "extra_body": copy.deepcopy(
                 {**self.model_kwargs, **(self.extra_body or {})}
             ),
+            "query_prefix": self.query_prefix,
+            "document_prefix": self.document_prefix,
+            "instructions": self.instructions,
+            "cache": self.cache,
+            "on_drift": self.on_drift,
             "allow_blank": self.skip_empty,
             "allow_insecure_http": self.allow_insecure_http,
         }

@@ -11,6 +11,7 @@ import logging
 import pickle
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, dispatcher
@@ -71,6 +72,12 @@ class TogetherEmbedding(BaseEmbedding):
             and "base64" ask for just that.
         default_headers: Further headers of every request.
         default_query: Further parameters of the address.
+        query_prefix: What goes in front of each query; nothing, unless it is asked for.
+        document_prefix: What goes in front of each document, likewise.
+        instructions: "auto" takes the prefixes that the model's authors recommend.
+        cache: The path of a file that keeps every vector, for later processes too.
+        on_drift: "warn" or "error" where the model answers otherwise than when that
+            file was filled.
         allow_insecure_http: Send the key over plain http to a public host.
         num_workers: Batches of one async call that may be on their way together.
         callback_manager: Gets an event for the start and the end of each batch.
@@ -104,6 +111,12 @@ class TogetherEmbedding(BaseEmbedding):
     default_query: dict[str, str] | None = Field(exclude=True, repr=False)
     allow_insecure_http: bool = Field(exclude=True)
 
+    query_prefix: str | None
+    document_prefix: str | None
+    instructions: Literal["auto"] | None
+    cache: str | None = Field(exclude=True)
+    on_drift: Literal["warn", "error"] = Field(exclude=True)
+
     _made: tuple[dict[str, Any], EmbeddingsClient] | None = PrivateAttr(default=None)
 
     def __init__(
@@ -125,6 +138,11 @@ class TogetherEmbedding(BaseEmbedding):
         encoding_format: Literal["auto", "float", "base64"] = "auto",
         default_headers: Mapping[str, str] | None = None,
         default_query: Mapping[str, str] | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        instructions: Literal["auto"] | None = None,
+        cache: str | None = None,
+        on_drift: Literal["warn", "error"] = "warn",
         allow_insecure_http: bool = False,
         num_workers: int | None = None,
         callback_manager: CallbackManager | None = None,
@@ -156,6 +174,11 @@ class TogetherEmbedding(BaseEmbedding):
             "encoding_format": encoding_format,
             "default_headers": default_headers,
             "default_query": default_query,
+            "query_prefix": query_prefix,
+            "document_prefix": document_prefix,
+            "instructions": instructions,
+            "cache": cache,
+            "on_drift": on_drift,
             "allow_insecure_http": allow_insecure_http,
             "num_workers": num_workers,
             "callback_manager": callback_manager or CallbackManager([]),
@@ -229,7 +252,7 @@ class TogetherEmbedding(BaseEmbedding):
         """
         call = Call(self, texts, "text", show_progress=show_progress)
         if self._is_own("_get_text_embeddings"):
-            return call.run(self.client.embed_batches)
+            return call.run(partial(self.client.embed_batches, role="document"))
         return call.run(in_turn(self._get_text_embeddings))
 
     @dispatcher.span
@@ -239,7 +262,7 @@ class TogetherEmbedding(BaseEmbedding):
         """Do what `get_text_embedding_batch` does, as a coroutine."""
         call = Call(self, texts, "text", show_progress=show_progress)
         if self._is_own("_aget_text_embeddings"):
-            return await call.arun(self.client.aembed_batches)
+            return await call.arun(partial(self.client.aembed_batches, role="document"))
         return await call.arun(ain_turn(self._aget_text_embeddings))
 
     def _is_own(self, name: str) -> bool:
@@ -247,22 +270,22 @@ class TogetherEmbedding(BaseEmbedding):
         return getattr(type(self), name) is getattr(TogetherEmbedding, name)
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        return self.client.embed([query])[0]
+        return self.client.embed([query], role="query")[0]
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
-        return (await self.client.aembed([query]))[0]
+        return (await self.client.aembed([query], role="query"))[0]
 
     def _get_text_embedding(self, text: str) -> Embedding:
-        return self.client.embed([text])[0]
+        return self.client.embed([text], role="document")[0]
 
     async def _aget_text_embedding(self, text: str) -> Embedding:
-        return (await self.client.aembed([text]))[0]
+        return (await self.client.aembed([text], role="document"))[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self.client.embed(texts)
+        return self.client.embed(texts, role="document")
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return await self.client.aembed(texts)
+        return await self.client.aembed(texts, role="document")
 
     # Copies and pickles.
 
@@ -311,6 +334,11 @@ class TogetherEmbedding(BaseEmbedding):
             "headers": dict(self.default_headers or {}),
             "query": dict(self.default_query or {}),
             "extra_body": copy.deepcopy(self.extra_body),
+            "query_prefix": self.query_prefix,
+            "document_prefix": self.document_prefix,
+            "instructions": self.instructions,
+            "cache": self.cache,
+            "on_drift": self.on_drift,
             "allow_insecure_http": self.allow_insecure_http,
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -16,6 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from hashlib import blake2b
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -24,6 +26,7 @@ from together_embed.engine import batching
 from together_embed.engine.flow import CEILING, Counts, Flow
 from together_embed.engine.job import Dialect, Job, Plan
 from together_embed.engine.retry import Policy
+from together_embed.engine.roles import Role, choose
 from together_embed.engine.rows import LISTS, Arrays, Form, Row
 from together_embed.errors import EmbeddingsError
 from together_embed.partial import Partial
@@ -79,6 +82,11 @@ class EmbeddingsClient:
         headers: Further headers of every request.
         query: Further parameters of the address.
         extra_body: Further fields of every request's body.
+        query_prefix: What goes in front of each text of role "query". No prefix is
+            added unless it is asked for: existing indexes were built without.
+        document_prefix: The same for role "document".
+        instructions: "auto" takes the prefixes that the model's authors recommend,
+            where they are known (`together_embed.engine.roles.PRESETS`).
         cache: The path of a file that keeps every vector, for this and later processes.
             Each checked batch is on disk before the call goes on; what is there is not
             asked for again.
@@ -111,6 +119,9 @@ class EmbeddingsClient:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        instructions: Literal["auto"] | None = None,
         cache: str | os.PathLike[str] | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         allow_blank: bool = False,
@@ -133,6 +144,12 @@ class EmbeddingsClient:
             headers=dict(headers or {}),
             query=dict(query or {}),
             extra_body=dict(extra_body or {}),
+            roles=choose(
+                model,
+                query_prefix=query_prefix,
+                document_prefix=document_prefix,
+                instructions=instructions,
+            ),
             cache=None if cache is None else os.path.abspath(os.fspath(cache)),
             on_drift=on_drift,
             allow_blank=allow_blank,
@@ -150,6 +167,27 @@ class EmbeddingsClient:
         """What this process has sent with this client so far."""
         return self._here().flow.counts
 
+    def namespace(self, role: Role | None = None) -> str:
+        """Name what the vectors of a role depend on, for caches of other libraries.
+
+        Two clients have the same name exactly where the same text gets the same vector:
+        the same server, model, further fields, width and prefix. Letters, digits and
+        hyphens; the key is no part of it.
+        """
+        prefix = self._settings.roles.prefix(role) if role else ""
+        extra = {**self._settings.extra_body}
+        extra.pop("encoding_format", None)
+        parts = (
+            self._settings.base_url,
+            self._settings.model,
+            self._settings.dimensions,
+            prefix,
+            sorted(extra.items()),
+        )
+        digest = blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+        name = re.sub(r"[^A-Za-z0-9]+", "-", self._settings.model).strip("-")
+        return f"{name}-{digest}"
+
     def check(self, texts: Sequence[str]) -> None:
         """Refuse what `embed` would refuse of these texts, without sending any.
 
@@ -164,6 +202,7 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         *,
+        role: Role | None = None,
         on_error: Literal["raise"] = "raise",
         on_progress: OnProgress = None,
     ) -> list[list[float]]: ...
@@ -173,6 +212,7 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         *,
+        role: Role | None = None,
         on_error: Literal["return"],
         on_progress: OnProgress = None,
     ) -> Partial: ...
@@ -181,6 +221,7 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         *,
+        role: Role | None = None,
         on_error: OnError = "raise",
         on_progress: OnProgress = None,
     ) -> list[list[float]] | Partial:
@@ -189,6 +230,8 @@ class EmbeddingsClient:
         Args:
             texts: Any number of texts; they are sent in batches, many at once, equal
                 ones only once.
+            role: "query" or "document": which of the client's prefixes goes in front of
+                each text; None is none.
             on_error: "return" gives a `Partial` in any case, whole or not, instead of
                 raising what befell a request or a text.
             on_progress: Is called with the number of texts that have just become
@@ -205,7 +248,7 @@ class EmbeddingsClient:
             DeadlineExceededError: The call's time was over before its work.
         """
         try:
-            rows: list[Row] = self._embed(texts, LISTS, on_progress)
+            rows: list[Row] = self._embed(texts, LISTS, role, on_progress)
         except EmbeddingsError as error:
             if on_error == "raise" or error.partial is None:
                 raise
@@ -217,6 +260,7 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         *,
+        role: Role | None = None,
         on_error: Literal["raise"] = "raise",
         on_progress: OnProgress = None,
     ) -> list[list[float]]: ...
@@ -226,6 +270,7 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         *,
+        role: Role | None = None,
         on_error: Literal["return"],
         on_progress: OnProgress = None,
     ) -> Partial: ...
@@ -234,19 +279,22 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         *,
+        role: Role | None = None,
         on_error: OnError = "raise",
         on_progress: OnProgress = None,
     ) -> list[list[float]] | Partial:
         """Do what `embed` does, as a coroutine on the running loop."""
         try:
-            rows: list[Row] = await self._aembed(texts, LISTS, on_progress)
+            rows: list[Row] = await self._aembed(texts, LISTS, role, on_progress)
         except EmbeddingsError as error:
             if on_error == "raise" or error.partial is None:
                 raise
             return error.partial
         return rows if on_error == "raise" else Partial(dict(enumerate(rows)), {})
 
-    def embed_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def embed_array(
+        self, texts: Sequence[str], *, role: Role | None = None
+    ) -> NDArray[np.float32]:
         """Return the embeddings of `embed` as one array, in order.
 
         Needs numpy (the extra `arrays`). Where the answers are base64, no number is
@@ -259,16 +307,18 @@ class EmbeddingsClient:
         Raises:
             The errors of `embed`.
         """
-        rows: NDArray[np.float32] = self._embed(texts, Arrays())
+        rows: NDArray[np.float32] = self._embed(texts, Arrays(), role)
         return rows
 
-    async def aembed_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def aembed_array(
+        self, texts: Sequence[str], *, role: Role | None = None
+    ) -> NDArray[np.float32]:
         """Do what `embed_array` does, as a coroutine on the running loop."""
-        rows: NDArray[np.float32] = await self._aembed(texts, Arrays())
+        rows: NDArray[np.float32] = await self._aembed(texts, Arrays(), role)
         return rows
 
     def embed_batches(
-        self, batches: Iterable[Sequence[str]]
+        self, batches: Iterable[Sequence[str]], *, role: Role | None = None
     ) -> Iterator[list[list[float]]]:
         """Yield the embeddings of each batch in order, with many requests in flight.
 
@@ -277,24 +327,32 @@ class EmbeddingsClient:
 
         Args:
             batches: Any iterable of sequences of texts.
+            role: As for `embed`.
 
         Raises:
             The errors of `embed`; what was yielded before remains right.
         """
-        for _, rows in self._stream(batches, LISTS, ordered=True):
+        for _, rows in self._stream(batches, LISTS, role, ordered=True):
             yield rows
 
     async def aembed_batches(
-        self, batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]]
+        self,
+        batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
+        *,
+        role: Role | None = None,
     ) -> AsyncIterator[list[list[float]]]:
         """Do what `embed_batches` does on the running loop, from either iterable."""
-        run = self._astream(source.each(batches), LISTS, ordered=True)
+        run = self._astream(source.each(batches), LISTS, role, ordered=True)
         async with aclosing(run) as groups:
             async for _, rows in groups:
                 yield rows
 
     def stream(
-        self, texts: Iterable[str], *, ordered: bool = True
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
     ) -> Iterator[tuple[int, list[float]]]:
         """Yield the number and the embedding of each text of an endless iterable.
 
@@ -304,21 +362,26 @@ class EmbeddingsClient:
         Args:
             texts: Any iterable of texts. Where it blocks, answers wait for it;
                 `astream` with an async iterable does not.
+            role: As for `embed`.
             ordered: Whether texts come out in order, or as they are completed.
 
         Raises:
             The errors of `embed`; what was yielded before remains right.
         """
         batches = source.batched(texts, self._settings.batch_size)
-        for start, rows in self._stream(batches, LISTS, ordered=ordered):
+        for start, rows in self._stream(batches, LISTS, role, ordered=ordered):
             yield from enumerate(rows, start)
 
     async def astream(
-        self, texts: Iterable[str] | AsyncIterable[str], *, ordered: bool = True
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
     ) -> AsyncIterator[tuple[int, list[float]]]:
         """Do what `stream` does on the running loop, from either iterable."""
         batches = source.abatched(texts, self._settings.batch_size)
-        run = self._astream(batches, LISTS, ordered=ordered)
+        run = self._astream(batches, LISTS, role, ordered=ordered)
         async with aclosing(run) as groups:
             async for start, rows in groups:
                 for number, row in enumerate(rows, start):
@@ -329,6 +392,7 @@ class EmbeddingsClient:
         self,
         texts: Iterable[str],
         *,
+        role: Role | None = None,
         ordered: bool = True,
         on_error: Literal["raise"] = "raise",
     ) -> Iterator[tuple[int, NDArray[np.float32]]]: ...
@@ -338,17 +402,24 @@ class EmbeddingsClient:
         self,
         texts: Iterable[str],
         *,
+        role: Role | None = None,
         ordered: bool = True,
         on_error: Literal["return"],
     ) -> Iterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
 
     def stream_arrays(
-        self, texts: Iterable[str], *, ordered: bool = True, on_error: OnError = "raise"
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: OnError = "raise",
     ) -> Iterator[tuple[int, Any]]:
         """Do what `stream` does, a batch at a time and as arrays. Needs numpy.
 
         Args:
             texts: Any iterable of texts.
+            role: As for `embed`.
             ordered: Whether texts come out in order, or as they are completed.
             on_error: With "return", a text that the server refuses ends nothing: its
                 error is yielded in its place.
@@ -362,13 +433,16 @@ class EmbeddingsClient:
         """
         batches = source.batched(texts, self._settings.batch_size)
         lenient = on_error == "return"
-        yield from self._stream(batches, Arrays(), ordered=ordered, lenient=lenient)
+        yield from self._stream(
+            batches, Arrays(), role, ordered=ordered, lenient=lenient
+        )
 
     @overload
     def astream_arrays(
         self,
         texts: Iterable[str] | AsyncIterable[str],
         *,
+        role: Role | None = None,
         ordered: bool = True,
         on_error: Literal["raise"] = "raise",
     ) -> AsyncIterator[tuple[int, NDArray[np.float32]]]: ...
@@ -378,6 +452,7 @@ class EmbeddingsClient:
         self,
         texts: Iterable[str] | AsyncIterable[str],
         *,
+        role: Role | None = None,
         ordered: bool = True,
         on_error: Literal["return"],
     ) -> AsyncIterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
@@ -386,13 +461,14 @@ class EmbeddingsClient:
         self,
         texts: Iterable[str] | AsyncIterable[str],
         *,
+        role: Role | None = None,
         ordered: bool = True,
         on_error: OnError = "raise",
     ) -> AsyncIterator[tuple[int, Any]]:
         """Do what `stream_arrays` does on the running loop, from either iterable."""
         batches = source.abatched(texts, self._settings.batch_size)
         lenient = on_error == "return"
-        run = self._astream(batches, Arrays(), ordered=ordered, lenient=lenient)
+        run = self._astream(batches, Arrays(), role, ordered=ordered, lenient=lenient)
         async with aclosing(run) as groups:
             async for group in groups:
                 yield group
@@ -450,55 +526,62 @@ class EmbeddingsClient:
         self,
         texts: Sequence[str],
         form: Form,
+        role: Role | None,
         on_progress: OnProgress = None,
     ) -> Any:
         if not _some(texts):
             return form.empty(0, 0)
         here = self._here()
         driver = Threads(here.sync(), here.memory)
-        job = here.job(driver.wake, form, on_progress=on_progress)
+        job = here.job(driver.wake, form, role, on_progress=on_progress)
         try:
             driver.feed(job, texts)
             job.complete()
             ((_, rows),) = driver.run(job, iter(()))
         except EmbeddingsError as error:
-            raise self._explained(error, job, texts) from None
+            raise self._explained(error, job, texts, role) from None
         return rows
 
     async def _aembed(
         self,
         texts: Sequence[str],
         form: Form,
+        role: Role | None,
         on_progress: OnProgress = None,
     ) -> Any:
         if not _some(texts):
             return form.empty(0, 0)
         here = self._here()
         driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver.wake, form, on_progress=on_progress)
+        job = here.job(driver.wake, form, role, on_progress=on_progress)
         try:
             await driver.feed(job, texts)
             job.complete()
             async with aclosing(driver.run(job, source.nothing())) as groups:
                 ((_, rows),) = [group async for group in groups]
         except EmbeddingsError as error:
-            raise self._explained(error, job, texts) from None
+            raise self._explained(error, job, texts, role) from None
         return rows
 
     def _explained(
-        self, error: EmbeddingsError, job: Job, texts: Sequence[str]
+        self,
+        error: EmbeddingsError,
+        job: Job,
+        texts: Sequence[str],
+        role: Role | None,
     ) -> EmbeddingsError:
         """Let an error carry what the call has done all the same."""
-        error.partial = self._partial(job, texts)
+        error.partial = self._partial(job, texts, role)
         return error
 
-    def _partial(self, job: Job, texts: Sequence[str]) -> Partial:
+    def _partial(self, job: Job, texts: Sequence[str], role: Role | None) -> Partial:
         def again(numbers: list[int]) -> Partial:
-            return self.embed([texts[number] for number in numbers], on_error="return")
+            left = [texts[number] for number in numbers]
+            return self.embed(left, role=role, on_error="return")
 
         async def aagain(numbers: list[int]) -> Partial:
             left = [texts[number] for number in numbers]
-            return await self.aembed(left, on_error="return")
+            return await self.aembed(left, role=role, on_error="return")
 
         return Partial(*job.partial(), again, aagain)
 
@@ -506,26 +589,28 @@ class EmbeddingsClient:
         self,
         batches: Iterable[Sequence[str]],
         form: Form,
+        role: Role | None,
         *,
         ordered: bool,
         lenient: bool = False,
     ) -> Iterator[tuple[int, Any]]:
         here = self._here()
         driver = Threads(here.sync(), here.memory)
-        job = here.job(driver.wake, form, ordered=ordered, lenient=lenient)
+        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
         yield from driver.run(job, iter(batches))
 
     async def _astream(
         self,
         batches: AsyncIterator[Sequence[str]],
         form: Form,
+        role: Role | None,
         *,
         ordered: bool,
         lenient: bool = False,
     ) -> AsyncGenerator[tuple[int, Any], None]:
         here = self._here()
         driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver.wake, form, ordered=ordered, lenient=lenient)
+        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
         async with aclosing(driver.run(job, batches)) as groups:
             async for group in groups:
                 yield group
@@ -589,9 +674,12 @@ class _Process:
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
 
-    def job(self, wake: Callable[[], None], form: Form, **how: Any) -> Job:
+    def job(
+        self, wake: Callable[[], None], form: Form, role: Role | None, **how: Any
+    ) -> Job:
         shared = self._plan, self._policy, self.flow, self._dialect
-        return Job(*shared, clock(), wake, form, **how)
+        prefix = self._settings.roles.prefix(role) if role else ""
+        return Job(*shared, clock(), wake, form, prefix=prefix, **how)
 
     def sync(self) -> RequestsTransport:
         self._settings.require_key()

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import msgspec
 
+from together_embed.engine.roles import Roles
 from together_embed.errors import ConfigurationError
 
 BASE_URL = "https://api.together.ai/v1"
@@ -136,6 +137,7 @@ class Settings:
     headers: Mapping[str, str] = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
     extra_body: Mapping[str, Any] = field(repr=False)
+    roles: Roles
     cache: str | None
     on_drift: Literal["warn", "error"]
     allow_blank: bool

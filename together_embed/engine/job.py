@@ -166,6 +166,7 @@ class Job:
         form: Form = LISTS,
         *,
         ordered: bool = True,
+        prefix: str = "",
         lenient: bool = False,
         on_progress: Callable[[int], object] | None = None,
     ) -> None:
@@ -175,6 +176,7 @@ class Job:
         self._dialect = dialect
         self._form = form
         self._ordered = ordered
+        self._prefix = prefix
         self._lenient = lenient
         self._on_progress = on_progress
         self._carried = False
@@ -203,6 +205,8 @@ class Job:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
         """
         batching.check(texts, self._added, blank=self._plan.allow_blank)
+        if self._prefix:
+            texts = [self._prefix + text for text in texts]
         return Group(texts, self._added, self._form)
 
     def add(self, group: Group) -> None:
