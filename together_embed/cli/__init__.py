@@ -1,27 +1,63 @@
-"""The command `together-embed`: subcommands by name, each loaded when it is used."""
+"""The command `together-embed`: subcommands by name, each loaded when it is used.
+
+`serve` works with the base install; the other commands say what to install where the
+extra `cli` is missing.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 
 USAGE = """\
 usage: together-embed <command> [options]
 
 commands:
+  embed    embed the texts of a file, and write the vectors to another
+  plan     say what embedding a file would take; nothing is sent
+  check    ask the server one question, and say what works
   serve    run an embeddings endpoint on this machine, for trying things out
 
-`together-embed <command> --help` tells more.
+`together-embed <command> --help` tells more. The key comes from TOGETHER_API_KEY.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some rows failed, 130 Ctrl-C.
 """
+NEEDED = ("click", "rich", "numpy", "pyarrow")
+"""What the extra `cli` brings."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["serve"]:
+    name = words[0] if words else "--help"
+    if name == "serve":
         from together_embed.local.serve import serve
 
         return serve(words[1:])
-    asked = not words or words[0] in ("-h", "--help")
-    (sys.stdout if asked else sys.stderr).write(USAGE)
-    return 0 if asked else 2
+    if name in ("embed", "plan", "check"):
+        return _extra(words)
+    if name in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"together-embed {version('together-embed')}\n")
+        return 0
+    return _fail(f"there is no command {name!r}; see together-embed --help", 2)
+
+
+def _extra(words: list[str]) -> int:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        return _fail(
+            f'{words[0]} needs {", ".join(missing)}: pip install "together-embed[cli]"',
+            1,
+        )
+    from together_embed.cli.commands import run
+
+    return run(words[0], words[1:])
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"together-embed: {message}\n")
+    return code

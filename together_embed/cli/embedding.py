@@ -1,0 +1,251 @@
+"""The work of `together-embed embed`: from a source, by a client, into a sink.
+
+Resuming is the store's: a second run reads the input again, and finds the vectors of
+the first in the cache. So the input may have changed meanwhile, and a row that failed
+costs no other row anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from together_embed.cli.chunks import Chunk
+from together_embed.cli.exits import (
+    DONE,
+    FAILED,
+    SOME_FAILED,
+    STOPPED,
+    CommandError,
+    reason,
+)
+from together_embed.cli.failures import Failures
+from together_embed.cli.formats import open_sink
+from together_embed.cli.pace import Pace
+from together_embed.cli.progress import shown
+from together_embed.cli.sinks import Layout, Sink
+from together_embed.cli.source import Source
+from together_embed.client import EmbeddingsClient
+from together_embed.errors import EmbeddingsError
+
+if TYPE_CHECKING:
+    from together_embed.cli.sinks import Vectors
+
+Settled = tuple[Chunk, "Vectors", dict[int, EmbeddingsError]]
+"""A chunk, the vectors of its rows but the failed ones, and those by their places."""
+
+
+def embed_rows(
+    client: EmbeddingsClient, chunks: Iterable[Chunk]
+) -> Generator[Settled, None, None]:
+    """Yield each chunk in order with what has become of its texts.
+
+    Raises:
+        EmbeddingsError: Something that no text is to blame for.
+    """
+    open_: deque[Chunk] = deque()
+
+    def texts() -> Iterator[str]:
+        for chunk in chunks:
+            open_.append(chunk)
+            yield from chunk.texts
+
+    first = 0  # the number of the first chunk's first text
+    settled = 0
+    blocks: list[Vectors] = []
+    failed: dict[int, EmbeddingsError] = {}
+    stream = client.stream_arrays(texts(), role="document", on_error="return")
+    for number, found in stream:
+        if isinstance(found, EmbeddingsError):
+            failed[number] = found
+            settled = number + 1
+        else:
+            blocks.append(found)
+            settled = number + len(found)
+        while open_ and settled >= first + len(open_[0].texts):
+            chunk = open_.popleft()
+            last = first + len(chunk.texts)
+            mine = {n - first: failed.pop(n) for n in sorted(failed) if n < last}
+            vectors, blocks = _split(blocks, len(chunk.texts) - len(mine))
+            yield chunk, vectors, mine
+            first = last
+
+
+def _split(blocks: list[Vectors], count: int) -> tuple[Vectors, list[Vectors]]:
+    """Return the first rows of the blocks as one, and the blocks of the rest."""
+    if not blocks:
+        return np.empty((0, 0), np.float32), blocks
+    whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    rest = whole[count:]
+    return whole[:count], [rest] if len(rest) else []
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `embed` has done.
+
+    Attributes:
+        out: The file of the vectors.
+        model: The model.
+        endpoint: The server.
+        width: Numbers in a vector.
+        written: Rows in the file.
+        failed: Rows that have no vector.
+        failures: The file that names them, None where there are none.
+        sent: Texts that this run had embedded.
+        recalled: Texts whose vectors an earlier run had left in the cache.
+        requests: Requests that this run sent.
+        seconds: How long it took.
+        cache: The file that still keeps the vectors, None where there is none.
+    """
+
+    out: str
+    model: str
+    endpoint: str
+    width: int
+    written: int
+    failed: int
+    failures: str | None
+    sent: int
+    recalled: int
+    requests: int
+    seconds: float
+    cache: str | None
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return SOME_FAILED if self.failed else DONE
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        speed = f", {self.written / self.seconds:,.0f} a second" if self.written else ""
+        said = [
+            f"{self.out}: {self.written:,} vectors of width {self.width:,}",
+            f"{self.sent:,} texts sent in {self.requests:,} requests; "
+            f"{self.seconds:,.1f} s{speed}",
+        ]
+        if self.recalled:
+            said.append(f"{self.recalled:,} texts were in the cache")
+        if self.failures:
+            said.append(f"{self.failed:,} rows have no vector, see {self.failures}")
+        if self.cache:
+            said.append(f"all vectors are kept in {self.cache}")
+        return said
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of `embed`.
+
+    Attributes:
+        client: Keeps what it embeds in `cache`.
+        source: Where the rows are.
+        out: Where they go.
+        layout: How.
+        cache: The file that the client keeps vectors in.
+        keeps: Whether that stays when the work is whole.
+    """
+
+    client: EmbeddingsClient
+    source: Source
+    out: Path
+    layout: Layout
+    cache: Path
+    keeps: bool
+
+    def run(self) -> Report:
+        """Do the work.
+
+        Raises:
+            CommandError: It cannot be done, or Ctrl-C has ended it; the message tells
+                what is kept.
+            OSError: A file cannot be read or written.
+        """
+        begun = time.monotonic()
+        failures = Failures(self.out, self.source.unit)
+        try:
+            with shown("embed", lambda: self.client.counts) as pace:
+                pace.total = self.source.count()
+                sink = open_sink(self.out, self.source, self.layout)
+                try:
+                    written, width = self._pour(sink, failures, pace)
+                    if not written:
+                        raise CommandError(self._nothing(failures), _code(failures))
+                    failures.publish()
+                    sink.publish()
+                finally:
+                    sink.discard()
+        except KeyboardInterrupt:
+            raise CommandError(f"stopped. {self._kept()}", STOPPED) from None
+        except EmbeddingsError as error:
+            raise CommandError(f"{reason(error)} {self._kept()}") from error
+        finally:
+            failures.discard()
+        return self._report(written, width, failures, time.monotonic() - begun)
+
+    def _pour(self, sink: Sink, failures: Failures, pace: Pace) -> tuple[int, int]:
+        """Write all rows that get a vector; return how many, and the vectors' width."""
+        written = width = 0
+        size = self.client.settings.batch_size
+        chunks = self.source.chunks(size, failures.add)
+        with closing(embed_rows(self.client, chunks)) as settled:
+            for chunk, vectors, failed in settled:
+                for place, error in failed.items():
+                    number, name = chunk.numbers[place], chunk.ids[place]
+                    own = name if self.source.id else None
+                    failures.add(number, own, reason(error))
+                if len(vectors):
+                    sink.write(chunk.without(failed), vectors)
+                    written, width = written + len(vectors), vectors.shape[1]
+                pace.move(written + failures.count, time.monotonic())
+        return written, width
+
+    def _nothing(self, failures: Failures) -> str:
+        if failures.count:
+            failures.publish()
+            return f"no row has a vector, see {failures.path} for the reasons"
+        return f"{self.source.name} holds no rows; nothing was written"
+
+    def _kept(self) -> str:
+        if not self.cache.exists():
+            return "nothing was written."
+        return (
+            f"What is done is kept in {self.cache}: run the same command again, "
+            "and it goes on from there."
+        )
+
+    def _report(
+        self, written: int, width: int, failures: Failures, seconds: float
+    ) -> Report:
+        self.client.close()
+        stays = self.keeps or failures.count > 0
+        if not stays:
+            for end in ("", "-wal", "-shm"):
+                self.cache.with_name(self.cache.name + end).unlink(missing_ok=True)
+        counts, settings = self.client.counts, self.client.settings
+        return Report(
+            out=str(self.out),
+            model=settings.model,
+            endpoint=settings.base_url,
+            width=width,
+            written=written,
+            failed=failures.count,
+            failures=str(failures.path) if failures.count else None,
+            sent=counts.texts,
+            recalled=counts.recalled,
+            requests=counts.requests,
+            seconds=round(seconds, 3),
+            cache=str(self.cache) if stays and self.cache.exists() else None,
+        )
+
+
+def _code(failures: Failures) -> int:
+    return SOME_FAILED if failures.count else FAILED
