@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 from together_embed.local.hashing import DIMENSION
 from together_embed.local.limits import Limits
@@ -80,11 +81,20 @@ def _endpoint(chosen: argparse.Namespace, key: str | None) -> LocalEndpoint:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="together-embed serve",
+        usage="%(prog)s [options]",
         description="Run an embeddings endpoint on this machine that hashes words.",
+        # An option and what it does share a line: all of it fits a screen of 24.
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=34),
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=_number(int, 0), default=8000, help="0: any (%(default)s)")
+    add(
+        "--port",
+        type=_number(int, 0),
+        default=8000,
+        metavar="N",
+        help="0: any (%(default)s)",
+    )
     add("--model", action="append", help="a name to serve; repeat for more; else any")
     add("--dimension", type=_number(int, 1), default=DIMENSION, help="(%(default)s)")
     add("--api-key-env", metavar="NAME", help="variable that holds the accepted key")

@@ -119,4 +119,9 @@ class ServerThread:
         server = await self._loop.create_server(connected, sock=listening, backlog=1024)
         ready.set()
         await self._stopped.wait()
+        # A connection accepted in the turn in which a server closes is dropped, and its
+        # socket left open: accept no more first, and let the last ones arrive.
+        self._loop.remove_reader(listening.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         server.close()
