@@ -5,6 +5,7 @@ The work is done elsewhere; here are options, files' names and the form of the a
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 import msgspec
 
 from together_embed.cli.exits import USAGE, CommandError, ending
-from together_embed.cli.formats import SOURCES, STDIN, open_source, sink_kind
+from together_embed.cli.formats import SOURCES, STDIN, open_source, written
 from together_embed.client import EmbeddingsClient
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -191,16 +192,17 @@ def embed(
 
 
 def _check_out(in_: str, out: Path, overwrite: bool) -> None:
-    sink_kind(out)
-    if not out.exists():
-        return
-    if in_ != STDIN and out.samefile(in_):
-        raise CommandError(f"{out} is both IN and OUT; name another OUT", USAGE)
-    if not overwrite:
-        raise CommandError(
-            f"{out} is there already; replace it with --overwrite, or name another",
-            USAGE,
-        )
+    for path in written(out):
+        if not path.exists():
+            continue
+        if in_ != STDIN and os.path.exists(in_) and path.samefile(in_):
+            raise CommandError(f"{path} is IN; name another OUT", USAGE)
+        if not overwrite:
+            raise CommandError(
+                f"{path} is there already; replace it with --overwrite, or name "
+                "another OUT",
+                USAGE,
+            )
 
 
 def _beside(out: Path) -> Path:

@@ -216,7 +216,7 @@ class Job:
 
     def _kept(self) -> str:
         if not self.cache.exists():
-            return "nothing was written."
+            return "Nothing was written."
         return (
             f"What is done is kept in {self.cache}: run the same command again, "
             "and it goes on from there."

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from together_embed.cli.exits import USAGE, CommandError
 from together_embed.cli.line_source import LineSource
 from together_embed.cli.parquet_source import ParquetSource
-from together_embed.cli.sinks import JsonSink, Layout, NumpySink, Sink
+from together_embed.cli.sinks import JsonSink, Layout, NumpySink, Sink, ids_beside
 from together_embed.cli.source import Source
 
 SOURCES = ("txt", "jsonl", "csv", "tsv", "parquet")
@@ -89,6 +89,17 @@ def sink_kind(path: Path) -> str:
             USAGE,
         )
     return kind
+
+
+def written(path: Path) -> tuple[Path, ...]:
+    """Return the files that a sink of this name will make.
+
+    Raises:
+        CommandError: It is of no known format.
+    """
+    if sink_kind(path) == "npy":
+        return path, ids_beside(path)
+    return (path,)
 
 
 def open_sink(path: Path, source: Source, layout: Layout) -> Sink:

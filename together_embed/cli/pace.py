@@ -74,17 +74,22 @@ class Pace:
         return Moment(self.done, self.total, speed, left, self._state(now))
 
     def _state(self, now: float) -> str:
-        if not self._begun:
-            return "reading"
         counts = self._counts()
+        if not self._begun:
+            self._moved_at = now
+            self._begun = counts.requests > 0
+            return "reading"
         self._refusals.append((now, counts.refused))
         _forget(self._refusals, now)
         refused = counts.refused - self._refusals[0][1]
         if now - self._moved_at >= QUIET:
-            return f"no answer for {now - self._moved_at:.0f} s"
+            failed = f", {counts.failed:,} requests failed" if counts.failed else ""
+            return f"no answer for {now - self._moved_at:.0f} s{failed}"
         if refused:
             return f"server refused {refused:,}, slowed down"
-        return f"up to {counts.limit} requests at once" if counts.requests else "cache"
+        if not counts.requests:
+            return "from the cache"
+        return f"up to {counts.limit} requests at once"
 
 
 def _forget(marks: deque[tuple[float, int]], now: float) -> None:

@@ -114,7 +114,7 @@ class NumpySink(Sink):
     def __init__(self, path: Path) -> None:
         self._part = PartFile(path)
         try:
-            self._ids = PartFile(path.with_suffix(".ids.jsonl"))
+            self._ids = PartFile(ids_beside(path))
         except BaseException:
             self._part.discard()
             raise
@@ -141,6 +141,11 @@ class NumpySink(Sink):
         """Leave nothing behind."""
         self._part.discard()
         self._ids.discard()
+
+
+def ids_beside(path: Path) -> Path:
+    """Return the file of the ids that belong to the vectors of `path`."""
+    return path.with_suffix(".ids.jsonl")
 
 
 def _npy_header(count: int, width: int) -> bytes:

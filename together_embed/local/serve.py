@@ -26,6 +26,14 @@ are near each other. This is no language model, and does not know what words mea
 Its OpenAPI document is at {root}/openapi.json. Ctrl-C stops it.
 """
 
+_SUPPORT = ("honour", "ignore", "refuse")
+_HOW = "honour, ignore or refuse (%(default)s)"
+_MODEL = "name to serve; repeat for more; without it, any"
+_DELAY = "seconds an answer takes"
+_PER_TEXT = "seconds that each text adds"
+_SLOTS = "requests worked on at once, others wait"
+_WIDTH = "numbers in a vector (%(default)s)"
+
 
 def serve(argv: Sequence[str] | None = None) -> int:
     """Run a local endpoint until it is interrupted.
@@ -88,32 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add(
-        "--port",
-        type=_number(int, 0),
-        default=8000,
-        metavar="N",
-        help="0: any (%(default)s)",
-    )
-    add("--model", action="append", help="a name to serve; repeat for more; else any")
-    add("--dimension", type=_number(int, 1), default=DIMENSION, help="(%(default)s)")
+    add("--port", type=_port, default=8000, metavar="N", help="0: any (%(default)s)")
+    add("--model", action="append", metavar="NAME", help=_MODEL)
+    add("--dimension", type=_count, default=DIMENSION, metavar="N", help=_WIDTH)
     add("--api-key-env", metavar="NAME", help="variable that holds the accepted key")
-    add("--delay", type=_number(float, 0), default=0.0, help="seconds an answer takes")
-    add(
-        "--delay-per-text",
-        type=_number(float, 0),
-        default=0.0,
-        help="seconds that each text adds",
-    )
-    add("--slots", type=_number(int, 1), help="requests worked on at once, others wait")
-    add("--max-in-flight", type=_number(int, 1), help="429 above so many in flight")
-    add("--requests-per-second", type=_number(float, 0.001), help="429 above the rate")
-    add("--storm", type=_number(float, 0, 1), metavar="SHARE", help="share that fails")
+    add("--delay", type=_seconds, default=0.0, metavar="S", help=_DELAY)
+    add("--delay-per-text", type=_seconds, default=0.0, metavar="S", help=_PER_TEXT)
+    add("--slots", type=_count, metavar="N", help=_SLOTS)
+    add("--max-in-flight", type=_count, metavar="N", help="429 above so many in flight")
+    add("--requests-per-second", type=_rate, metavar="X", help="429 above the rate")
+    add("--storm", type=_share, metavar="SHARE", help="share that fails, up to 1")
     add("--usage", action="store_true", help="count words in the answer's usage")
     add("--strict", action="store_true", help="refuse fields that are not known")
-    support = ("honour", "ignore", "refuse")
-    add("--base64", choices=support, default="honour", help="(%(default)s)")
-    add("--dimensions", choices=support, default="refuse", help="(%(default)s)")
+    for name, usual in (("--base64", "honour"), ("--dimensions", "refuse")):
+        add(name, choices=_SUPPORT, default=usual, metavar="HOW", help=_HOW)
     return parser
 
 
@@ -133,6 +129,13 @@ class _number:  # noqa: N801 -- read as a type in the table above
         if not self._least <= value <= self._most:
             raise argparse.ArgumentTypeError(f"{word} is out of range")
         return value
+
+
+_port = _number(int, 0)
+_count = _number(int, 1)
+_seconds = _number(float, 0)
+_rate = _number(float, 0.001)
+_share = _number(float, 0, 1)
 
 
 def _say(endpoint: LocalEndpoint, dimension: int, key: str) -> None:
