@@ -512,7 +512,7 @@ class EmbeddingsClient:
         )
 
     def __getstate__(self) -> Settings:
-        return self._settings
+        return self._settings.without_secrets()
 
     def __setstate__(self, settings: Settings) -> None:
         self._set_up(settings)

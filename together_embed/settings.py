@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, Literal, Protocol, TypeGuard
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -187,6 +187,11 @@ class Settings:
         """Seconds from sending a request to its whole answer."""
         return self.timeout[1] if isinstance(self.timeout, tuple) else self.timeout
 
+    def without_secrets(self) -> Settings:
+        """Return what may be pickled: no header that is there to carry a secret."""
+        kept = {k: v for k, v in self.headers.items() if not _is_secret(k)}
+        return replace(self, headers=kept)
+
     def require_key(self) -> None:
         """Say at once that a key is missing; one that rotates is asked for later.
 
@@ -237,6 +242,11 @@ class Settings:
             secret = value.split()[-1:]  # without a scheme such as Bearer
             words = _hide(words, *secret)
         return self.key.scrub(words)
+
+
+def _is_secret(header: str) -> bool:
+    words = ("authorization", "api-key", "token", "secret", "cookie")
+    return any(word in header.lower() for word in words)
 
 
 def _hide(words: str, *secrets: str) -> str:

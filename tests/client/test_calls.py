@@ -457,3 +457,13 @@ def test_numbers_are_those_of_the_server_bit_for_bit(
     (row,) = colour.embed(make_client(), ["bits"])
     assert row == right(["bits"])[0]
     assert all(math.isfinite(number) for number in row)
+
+
+def test_a_server_that_ignores_the_width_asked_for_is_asked_once(colour: Any) -> None:
+    with LocalEndpoint(dimension=8, dimensions="ignore") as ignoring:
+        client = EmbeddingsClient(
+            "m", api_key=KEY, base_url=ignoring.base_url, dimensions=4
+        )
+        with pytest.raises(errors.InvalidResponseError, match="not honour dimensions"):
+            colour.embed(client, ["a"])
+        assert ignoring.requests == 1

@@ -335,3 +335,15 @@ def test_making_a_client_reads_no_file_and_opens_no_socket() -> None:
     after = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
     assert len(before) == len(after)
     assert isinstance(client.settings.key, Key)
+
+
+def test_headers_that_carry_secrets_are_left_out_of_a_pickle() -> None:
+    headers = {
+        "Authorization": "Bearer gateway-1",
+        "X-Api-Key": "gateway-2",
+        "X-A": "b",
+    }
+    client = EmbeddingsClient("m", base_url="http://127.0.0.1:1", headers=headers)
+    data = pickle.dumps(client)
+    assert b"gateway" not in data
+    assert pickle.loads(data).settings.headers == {"X-A": "b"}

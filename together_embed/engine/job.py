@@ -30,7 +30,7 @@ from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.portion import Portion
 from together_embed.engine.retry import Policy
-from together_embed.engine.rows import LISTS, Form, InvalidReply
+from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
 from together_embed.engine.verdict import report, wants_fewer
 from together_embed.engine.wire import Answer
 from together_embed.errors import (
@@ -336,6 +336,10 @@ class Job:
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
             self._flow.count_invalid()
+            if isinstance(error, OtherWidth) and self._plan.width is not None:
+                ignored = f"{error}: the server does not honour dimensions"
+                self._fail(ticket, InvalidResponseError(ignored), 200, now)
+                return
             self._again(ticket, InvalidResponseError(str(error)), 200, now)
             return
         self._width = self._width or len(block[0])

@@ -31,6 +31,10 @@ class InvalidReply(Exception):  # noqa: N818 - it names an answer
     """A 200 that is no answer to the request; the message says why."""
 
 
+class OtherWidth(InvalidReply):
+    """A row is not as wide as the others, or as was asked for."""
+
+
 class Form(Protocol):
     """How rows are kept."""
 
@@ -140,7 +144,7 @@ class Arrays:
 
 def _check_width(row: Sequence[float], width: int, number: int) -> None:
     if not len(row) or len(row) != width:
-        raise InvalidReply(f"row {number} is {len(row)} wide, not {width or 'wider'}")
+        raise OtherWidth(f"row {number} is {len(row)} wide, not {width or 'wider'}")
 
 
 def _floats(embedding: Embedding, number: int) -> Row:

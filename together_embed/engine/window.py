@@ -11,6 +11,7 @@ the steps as long as they succeed, and goes back where one does not. Two things 
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from together_embed.engine.signals import Permit
@@ -32,8 +33,8 @@ TELLING = 1.2
 """Steps below this factor are too small to be judged by time: noise is larger."""
 SAMPLES = 5
 """Answers that a median of times needs at least."""
-RELIEF = 2.0
-"""Times of the settled latency at which the window tries a smaller size."""
+QUEUED = 2.0
+"""Times of the least latency: at that, half of what is in flight only waits."""
 CONSECUTIVE = 0.7
 """What remains of the window after a refusal with nothing accepted since the last."""
 
@@ -55,6 +56,7 @@ class Window:
         self._step = 1
         self._refused_last = False  # what ended the growth: a refusal, or waiting
         self._anchor = (0.0, 0.0)  # in flight, slowness: what a step is compared with
+        self._least = math.inf  # the least slowness of a round
         self._round_from = 0  # permits from this serial on are of the present round
         self._levels = 0
         self._calm = 0
@@ -119,22 +121,33 @@ class Window:
         self._threshold = max(self._before, 2)
         self.size = 1
         self._doubling, self._safe = True, None
-        self._anchor = (0.0, 0.0)
+        self._anchor, self._least = (0.0, 0.0), math.inf
 
     def _end_round(self) -> None:
         """Judge the step that the round tried, and perhaps take the next."""
         level, slowness = self._levels / self._times.count, self._times.close()
         self._levels = 0
-        if self._doubling or self._safe is not None:
-            if self._pays(level, slowness):
-                self._go_on(slowness)
+        self._least = min(self._least, slowness)
+        queued = slowness > QUEUED * self._least
+        if self._safe is not None and self.size < self._safe:
+            self._judge_less(level, slowness)
+        elif self._doubling or self._safe is not None:
+            if self._pays(level, slowness) and not queued:
+                self._go_on()
             else:
-                self._go_back(level, slowness)
-        elif self._anchor[1] and slowness > RELIEF * self._anchor[1] and self.size > 1:
-            self._try(max(1, self.size * 3 // 4), level, slowness)
+                self._go_back()
+        elif queued and self.size > 1:
+            self._try(self.size * 3 // 4, level, slowness)
         elif self._calm >= max(self._patience, CALM_TRIPS * self.size):
             self._step = 1 if self._refused_last else max(1, self.size // 4)
             self._try(self.size + self._step, level, slowness)
+
+    def _judge_less(self, level: float, slowness: float) -> None:
+        """Judge a step down: was what is gone from flight only waiting?"""
+        if self._pays(level, slowness):  # no: it is the server that is slower now
+            assert self._safe is not None
+            self.size, self._least = self._safe, slowness
+        self._settle(by_refusal=False)
 
     def _pays(self, level: float, slowness: float) -> bool:
         """Tell whether what is now in flight more (or less) does its share of work."""
@@ -156,15 +169,11 @@ class Window:
         self._anchor = (level, slowness)
         self.size = min(size, self._ceiling)
 
-    def _go_on(self, slowness: float) -> None:
+    def _go_on(self) -> None:
         """Take the next step, twice as large; what paid is kept."""
         if self._doubling:
             if self.size >= self._threshold:
                 self._settle(by_refusal=self._threshold < self._ceiling)
-        elif self._safe is not None and self.size < self._safe:  # it carried more
-            self.size, self._safe = self._safe, None
-            self._anchor = (self.size, slowness)
-            self._rest()
         elif self.size >= self._ceiling:
             self._settle(by_refusal=False)
         else:
@@ -172,13 +181,11 @@ class Window:
             self._step *= 2
             self.size = min(self.size + self._step, self._ceiling)
 
-    def _go_back(self, level: float, slowness: float) -> None:
-        if self._safe is None:  # doubling found the queue: keep a quarter more
-            self.size = max(1, min(self.size, int(self._anchor[0] * 1.25) + 1))
-        elif self.size > self._safe:
+    def _go_back(self) -> None:
+        if self._safe is not None:
             self.size = self._safe
-        else:  # fewer did the same work: stay there
-            self._anchor = (level, slowness)
+        else:  # doubling found the queue: keep a quarter more than paid
+            self.size = max(1, min(self.size, int(self._anchor[0] * 1.25) + 1))
         self._settle(by_refusal=False)
 
     def _settle(self, *, by_refusal: bool) -> None:
