@@ -90,7 +90,7 @@ class Open:
 
     work: Work
 
-    def arrive(self, now: float, texts: int, size: int) -> tuple[float, Outcome]:
+    def arrive(self, now: float, texts: int, _: int) -> tuple[float, Outcome]:
         """See `world.Server`."""
         return now + self.work.seconds(), right(texts)
 
@@ -103,7 +103,7 @@ class Slots:
     slots: int
     _free: list[float] = field(default_factory=list)
 
-    def arrive(self, now: float, texts: int, size: int) -> tuple[float, Outcome]:
+    def arrive(self, now: float, texts: int, _: int) -> tuple[float, Outcome]:
         """See `world.Server`."""
         if len(self._free) < self.slots:
             done = now + self.work.seconds()
@@ -123,7 +123,7 @@ class Capped:
     headers: Headers = silent
     _busy: list[float] = field(default_factory=list)
 
-    def arrive(self, now: float, texts: int, size: int) -> tuple[float, Outcome]:
+    def arrive(self, now: float, texts: int, _: int) -> tuple[float, Outcome]:
         """See `world.Server`."""
         while self._busy and self._busy[0] <= now:
             heappop(self._busy)

@@ -28,7 +28,7 @@ TIMEOUT = 60.0
 class Server(Protocol):
     """A model of a server."""
 
-    def arrive(self, now: float, texts: int, size: int) -> tuple[float, Outcome]:
+    def arrive(self, now: float, texts: int, size: int, /) -> tuple[float, Outcome]:
         """Take in a request of so many texts and bytes.
 
         Returns:

@@ -57,6 +57,7 @@ class Window:
         self._refused_last = False  # what ended the growth: a refusal, or waiting
         self._anchor = (0.0, 0.0)  # in flight, slowness: what a step is compared with
         self._least = math.inf  # the least slowness of a round
+        self._home = 0  # where to return to when the least latency is known
         self._round_from = 0  # permits from this serial on are of the present round
         self._levels = 0
         self._calm = 0
@@ -130,23 +131,28 @@ class Window:
         self._least = min(self._least, slowness)
         queued = slowness > QUEUED * self._least
         if self._safe is not None and self.size < self._safe:
-            self._judge_less(level, slowness)
+            self._judge_less(self._safe, level, slowness)
         elif self._doubling or self._safe is not None:
             if self._pays(level, slowness) and not queued:
                 self._go_on()
             else:
                 self._go_back()
-        elif queued and self.size > 1:
+        elif (queued or self._home) and self.size > 1:
             self._try(self.size * 3 // 4, level, slowness)
         elif self._calm >= max(self._patience, CALM_TRIPS * self.size):
             self._step = 1 if self._refused_last else max(1, self.size // 4)
             self._try(self.size + self._step, level, slowness)
 
-    def _judge_less(self, level: float, slowness: float) -> None:
+    def _judge_less(self, before: int, level: float, slowness: float) -> None:
         """Judge a step down: was what is gone from flight only waiting?"""
-        if self._pays(level, slowness):  # no: it is the server that is slower now
-            assert self._safe is not None
-            self.size, self._least = self._safe, slowness
+        pays = self._pays(level, slowness)
+        if self._home:  # the least latency is what is looked for
+            if not pays and self.size > 1:
+                self._try(self.size * 3 // 4, level, slowness)
+                return
+            self.size, self._home = self._home, 0
+        elif pays:  # no: it is the server that is slower now
+            self.size, self._least = before, slowness
         self._settle(by_refusal=False)
 
     def _pays(self, level: float, slowness: float) -> bool:
@@ -186,11 +192,13 @@ class Window:
             self.size = self._safe
         else:  # doubling found the queue: keep a quarter more than paid
             self.size = max(1, min(self.size, int(self._anchor[0] * 1.25) + 1))
+            self._home = self.size  # perhaps there was a queue from the start
         self._settle(by_refusal=False)
 
     def _settle(self, *, by_refusal: bool) -> None:
         self._doubling, self._safe = False, None
         self._refused_last = by_refusal
+        self._home = 0 if by_refusal else self._home
         self._rest()
 
     def _rest(self) -> None:
