@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,16 @@ from langchain_together_embed import TogetherEmbeddings  # noqa: E402
 from llama_index_together_embed import TogetherEmbedding  # noqa: E402
 from together_embed.local import LocalEndpoint  # noqa: E402
 
-_numbers = count(1)
 WIDTH = 128
 BATCH = 7  # the library is several requests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let other projects say of each other what is not ours to mend."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            for said in ("ignore::DeprecationWarning", "ignore:Payload indexes have"):
+                item.add_marker(pytest.mark.filterwarnings(said))
 
 
 @pytest.fixture(autouse=True)
@@ -65,18 +71,25 @@ def embed_model(endpoint: LocalEndpoint) -> Iterator[TogetherEmbedding]:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server: Any = part("pgserver").get_server(tmp_path_factory.mktemp("postgres"))
+    server.psql("ALTER SYSTEM SET fsync = off;")  # nothing here has to last
+    server.psql("SELECT pg_reload_conf(); CREATE EXTENSION vector;")
     yield server
     server.cleanup()
 
 
+DROP_ALL = """
+SET lock_timeout = '5s';
+DO $$ DECLARE found text; BEGIN
+    FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('DROP TABLE %I CASCADE', found);
+    END LOOP;
+END $$;
+"""
+
+
 @pytest.fixture
-def postgres(postgres_server: Any) -> Callable[[str], str]:
-    """Make a database with pgvector; give its URL for a driver of SQLAlchemy."""
-    name = f"library{next(_numbers)}"
-    postgres_server.psql(f"CREATE DATABASE {name};")
-    uri: str = postgres_server.get_uri(name)
-
-    def url(driver: str) -> str:
-        return uri.replace("postgresql://", f"postgresql+{driver}://", 1)
-
-    return url
+def postgres(postgres_server: Any) -> Iterator[Callable[[str], str]]:
+    """Offer a database with pgvector; give its URL for a driver of SQLAlchemy."""
+    uri: str = postgres_server.get_uri()
+    yield lambda driver: uri.replace("postgresql://", f"postgresql+{driver}://", 1)
+    postgres_server.psql(DROP_ALL)
