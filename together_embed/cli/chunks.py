@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from together_embed.cli.exits import CommandError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -102,10 +104,47 @@ class Arrow:
         return Arrow(self.table.take(places))
 
     def dicts(self) -> list[Row]:
-        """Return the rows as dictionaries."""
-        rows: list[Row] = self.table.to_pylist()
+        """Return the rows as dictionaries.
+
+        Raises:
+            CommandError: A value has no form in Python.
+        """
+        import pyarrow as pa
+
+        names = self.table.schema.names
+        spoken = [_in_python(column) for column in self.table.columns]
+        try:
+            rows: list[Row] = pa.table(spoken, names).to_pylist()
+        except ValueError as error:
+            raise CommandError(
+                f"a value has no form in JSON; write Parquet instead ({error})"
+            ) from None
         return rows
 
     def arrow(self, schema: pa.Schema) -> pa.Table:
         """Return the rows with the columns that the schema names."""
         return self.table.select(schema.names)
+
+
+def _in_python(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column without nanoseconds, which Python's times cannot hold.
+
+    They become microseconds where that loses nothing, else text.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    is_, type_ = pa.types, column.type
+    if is_.is_timestamp(type_):
+        shorter = pa.timestamp("us", type_.tz)
+    elif is_.is_time(type_):
+        shorter = pa.time64("us")
+    elif is_.is_duration(type_):
+        shorter = pa.duration("us")
+    else:
+        return column
+    try:
+        return column.cast(shorter)
+    except pa.ArrowInvalid:
+        words = column.cast(pa.string())
+        return compute.replace_substring(words, " ", "T", max_replacements=1)
