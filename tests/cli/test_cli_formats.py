@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from tests.cli.conftest import Run
 from together_embed.local import LocalEndpoint
+
+from .conftest import Run
 
 ROWS = [
     {"id": f"d{n}", "text": f"text {n}: naïve, “quoted”\nand broken", "lang": "en"}

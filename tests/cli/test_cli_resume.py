@@ -1,0 +1,161 @@
+"""Stopped in any way and run again: it goes on, and pays for nothing twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+import numpy as np
+
+from together_embed.local import LocalEndpoint
+
+from .conftest import Run
+
+Start = Callable[..., "subprocess.Popen[str]"]
+BATCH, AT_ONCE = 10, 3
+BY_TENS = ("--batch-size", f"{BATCH}", "--max-concurrency", f"{AT_ONCE}")
+PATIENCE = 30.0
+
+
+def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until something holds, and fail if the process ends before."""
+    ends_at = time.monotonic() + PATIENCE
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends_at
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_job_that_was_ended_goes_on_and_pays_only_what_was_in_flight_again(
+    start: Start,
+    run: Run,
+    at_endpoint: LocalEndpoint,
+    lines: Callable[[int], list[str]],
+    how: signal.Signals,
+) -> None:
+    texts = lines(600)
+    at_endpoint.slow(0.02)
+    process = start("embed", "in.txt", "out.npy", *BY_TENS)
+    until(lambda: at_endpoint.texts >= 200, process)
+    process.send_signal(how)
+    process.communicate(timeout=PATIENCE)
+    assert not Path("out.npy").exists()
+    at_endpoint.slow(0.0)
+    assert run("embed", "in.txt", "out.npy", *BY_TENS).code == 0
+    assert np.load("out.npy").tolist() == [at_endpoint.embed(text) for text in texts]
+    seen = at_endpoint.seen
+    assert set(seen) == set(texts)
+    assert sum(seen.values()) - len(texts) <= BATCH * AT_ONCE
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "in.txt",
+        "out.ids.jsonl",
+        "out.npy",
+    ]
+
+
+def test_ctrl_c_ends_in_one_line_with_130_and_says_how_to_go_on(
+    start: Start, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
+) -> None:
+    lines(600)
+    at_endpoint.slow(0.05)
+    process = start("embed", "in.txt", "out.npy", *BY_TENS)
+    until(lambda: at_endpoint.texts >= 50, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (130, "")
+    (line,) = err.splitlines()
+    assert "out.npy.cache.sqlite" in line
+    assert "same command again" in line
+    assert not list(Path().glob("*.part"))
+
+
+def test_a_fatal_error_keeps_what_was_done(
+    run: Run, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
+) -> None:
+    texts = lines(60)
+    at_endpoint.script([*[None] * 3, 401])
+    ended = run("embed", "in.txt", "out.jsonl", *BY_TENS)
+    assert ended.code == 1
+    assert "401" in ended.err
+    assert "goes on from there" in ended.err
+    assert not Path("out.jsonl").exists()
+    at_endpoint.heal()
+    ended = run("embed", "in.txt", "out.jsonl", *BY_TENS, "--json")
+    assert ended.code == 0
+    assert ended.json["recalled"] >= 30
+    assert set(at_endpoint.seen) == set(texts)
+
+
+def test_the_cache_goes_when_the_work_is_whole_unless_it_was_asked_for(
+    run: Run, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
+) -> None:
+    lines(5)
+    assert run("embed", "in.txt", "a.npy", "--json").json["cache"] is None
+    assert not list(Path().glob("*.sqlite*"))
+    ended = run("embed", "in.txt", "b.npy", "--keep-cache", "--json")
+    assert ended.json["cache"] == "b.npy.cache.sqlite"
+    assert Path("b.npy.cache.sqlite").exists()
+    run("embed", "in.txt", "c.npy", "--cache", "mine.sqlite")
+    assert Path("mine.sqlite").exists()
+    before = at_endpoint.texts
+    ended = run("embed", "in.txt", "d.jsonl", "--cache", "mine.sqlite", "--json")
+    assert ended.json["recalled"] == 5
+    assert at_endpoint.texts == before
+
+
+def test_a_result_that_is_there_is_never_replaced_unasked(
+    run: Run, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
+) -> None:
+    lines(2)
+    Path("out.ids.jsonl").write_text("mine")
+    for out in ("out.npy", "out.ids.jsonl"):
+        ended = run("embed", "in.txt", out)
+        assert ended.code == 2
+        assert "--overwrite" in ended.err
+    assert Path("out.ids.jsonl").read_text() == "mine"
+    assert run("embed", "out.ids.jsonl", "out.ids.jsonl", "--overwrite").code == 2
+    assert at_endpoint.requests == 0
+    assert run("embed", "in.txt", "out.npy", "--overwrite").code == 0
+
+
+def test_two_runs_do_not_write_one_file_at_once(
+    start: Start,
+    run: Run,
+    at_endpoint: LocalEndpoint,
+    lines: Callable[[int], list[str]],
+) -> None:
+    texts = lines(100)
+    at_endpoint.slow(0.05)
+    process = start("embed", "in.txt", "out.npy", *BY_TENS)
+    until(lambda: at_endpoint.texts >= 10, process)
+    ended = run("embed", "in.txt", "out.npy", *BY_TENS)
+    assert ended.code == 1
+    assert "another process" in ended.err
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert np.load("out.npy").tolist() == [at_endpoint.embed(text) for text in texts]
+
+
+def test_memory_does_not_grow_with_the_input(
+    start: Start, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
+) -> None:
+    def peak(count: int) -> int:
+        lines(count)
+        process: Any = start("embed", "in.txt", f"{count}.parquet", stdout=None)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss
+
+    small = peak(3_000)
+    assert peak(30_000) < 1.25 * small
