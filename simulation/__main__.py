@@ -33,16 +33,16 @@ def main() -> None:
     asked = parser.parse_args()
     results = []
     if not asked.json:
-        print(f"{HEADING} {'sent':>7} {'took':>6}")  # noqa: T201
+        print(f"{HEADING} {'sent':>7} {'took':>6}")
     for regime in REGIMES:
         if asked.name in regime.name:
             began = time.perf_counter()
             results.append(measure(regime, asked.seed))
             if not asked.json:
                 took = time.perf_counter() - began
-                print(row(results[-1], took), flush=True)  # noqa: T201
+                print(row(results[-1], took), flush=True)
     if asked.json:
-        print(json.dumps([asdict(result) for result in results], indent=2))  # noqa: T201
+        print(json.dumps([asdict(result) for result in results], indent=2))
 
 
 if __name__ == "__main__":
