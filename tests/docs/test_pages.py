@@ -1,0 +1,179 @@
+"""The code on the pages of docs/ runs, and what they say of the code is so.
+
+The blocks of a page run in one process, one after the other, as a reader would paste
+them, against a local endpoint. A block with a `title` that names a test is run by
+pytest. What is no program stands under a comment that says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from langchain_together_embed import TogetherEmbeddings
+from llama_index_together_embed import TogetherEmbedding
+from together_embed import EmbeddingsClient, errors
+from together_embed.errors import STATUSES, EmbeddingsError
+from together_embed.local import LocalEndpoint
+from together_embed.store import StoreError, StoreWarning
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+SKETCH = "<!-- a sketch, not run -->\n"
+BLOCK = re.compile(
+    rf"(?P<sketch>{SKETCH})?^```python(?: title=\"(?P<title>[^\"]+)\")?\n"
+    r"(?P<code>.*?)^```",
+    re.S | re.M,
+)
+
+
+class Block(NamedTuple):
+    line: int
+    title: str | None
+    code: str
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text()
+    return [
+        Block(text[: found.start("code")].count("\n"), found["title"], found["code"])
+        for found in BLOCK.finditer(text)
+        if not found["sketch"]
+    ]
+
+
+def program(page: Path) -> str:
+    """Return the page's blocks, each on the lines where it stands in the page."""
+    lines: list[str] = []
+    for block in blocks(page):
+        if block.title is None:
+            lines += [""] * (block.line - len(lines)) + block.code.splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(DOCS)) for page in pages]
+
+
+WITH_PROGRAMS = [page for page in PAGES if program(page).strip()]
+WITH_TESTS = [page for page in PAGES if any(block.title for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", WITH_PROGRAMS, ids=names(WITH_PROGRAMS))
+def test_the_blocks_of_a_page_run_one_after_the_other(
+    page: Path, tmp_path: Path, together_endpoint: LocalEndpoint
+) -> None:
+    script = tmp_path / page.with_suffix(".py").name
+    script.write_text(program(page))
+    done = run(tmp_path, "-W", "error::UserWarning:__main__", script.name)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", WITH_TESTS, ids=names(WITH_TESTS))
+def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page):
+        if block.title:
+            (tmp_path / block.title).write_text(block.code)
+    done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [("langchain.md", "1 Bees make honey"), ("llama-index.md", "Bees make honey")],
+)
+def test_a_tutorial_ends_in_a_retriever_that_finds_the_passage(
+    page: str, found: str, tmp_path: Path, together_endpoint: LocalEndpoint
+) -> None:
+    (tmp_path / "page.py").write_text(program(DOCS / page))
+    said = run(tmp_path, "page.py").stdout
+    assert found in said
+    assert "InputError (1,)" in said
+
+
+def test_no_block_is_in_a_form_that_nobody_runs() -> None:
+    for page in PAGES:
+        fences = len(re.findall(r"^```py", page.read_text(), re.M))
+        assert fences == len(BLOCK.findall(page.read_text())), page
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of all tables of a page."""
+    text = (DOCS / page).read_text().replace("\\|", "/")
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def kinds() -> dict[str, type[EmbeddingsError]]:
+    raised = [getattr(errors, name) for name in errors.__all__]
+    found = [kind for kind in raised if issubclass(kind, EmbeddingsError)]
+    return {kind.__name__: kind for kind in [*found, StoreError]}
+
+
+def test_every_error_has_a_section_and_no_other_has_one() -> None:
+    text = (DOCS / "errors.md").read_text()
+    sections = set(re.findall(r"^### (\w+(?:Error|Warning))", text, re.M))
+    warned = {errors.ModelDriftWarning.__name__, StoreWarning.__name__}
+    abstract = {"EmbeddingsError", "RequestError", "StatusError"}
+    assert sections == (kinds().keys() | warned) - abstract
+
+
+def test_what_the_table_of_errors_says_of_statuses_and_retries_is_so() -> None:
+    table = {row[0].strip("`"): row for row in rows("errors.md") if len(row) == 4}
+    assert table.keys() - {"error"} == {
+        name for name, kind in kinds().items() if issubclass(kind, errors.RequestError)
+    } - {"RequestError"}
+    for name, row in table.items():
+        if name == "error":
+            continue
+        assert (row[3] == "yes") == kinds()[name].transient, name
+        statuses = {int(status) for status in re.findall(r"\b\d{3}\b", row[1])}
+        mapped = {status for status, kind in STATUSES.items() if kind is kinds()[name]}
+        assert mapped <= statuses, name
+
+
+def parameters(made: type) -> set[str]:
+    if made is TogetherEmbeddings:
+        return set(TogetherEmbeddings.model_fields)
+    return set(inspect.signature(made).parameters) - {"own", "others"}
+
+
+def test_every_setting_on_the_page_on_tuning_is_one_that_there_is() -> None:
+    columns = (EmbeddingsClient, TogetherEmbeddings, TogetherEmbedding)
+    found = [
+        row
+        for row in rows("tuning.md")
+        if len(row) == 5 and row[0] != "what, and its default"
+    ]
+    assert found
+    for row in found:
+        for made, cell in zip(columns, row[1:4], strict=True):
+            for name in re.findall(r"`(\w+)`", cell):
+                assert name in parameters(made), f"{made.__name__}: {name}"
+
+
+def test_every_page_is_in_the_sites_navigation() -> None:
+    listed = re.findall(
+        r": ([\w/-]+\.md)$", (DOCS.parent / "mkdocs.yml").read_text(), re.M
+    )
+    assert sorted(listed) == sorted(names(PAGES))
+
+
+def test_no_page_names_a_test_that_is_not_there() -> None:
+    code = "".join(path.read_text() for path in DOCS.parent.glob("tests/**/test_*.py"))
+    for page in PAGES:
+        for name in re.findall(r"`(test_\w+)`", page.read_text()):
+            assert f"def {name}(" in code, f"{page.name}: {name}"
