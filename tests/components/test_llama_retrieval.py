@@ -113,7 +113,7 @@ def test_a_graph_is_entered_at_the_right_thing(
 def test_a_text_is_cut_where_it_turns_to_something_else(
     embed_model: TogetherEmbedding, colour: str
 ) -> None:
-    honey = "Bees make honey. The honey of bees is sweet. Bees sell no honey. "
+    honey = "Bees make honey. The honey of bees is sweet. "
     wheels = "Wheels of steel roll. Steel wheels roll on rails. Rails bear wheels."
     splitter = SemanticSplitterNodeParser(
         embed_model=embed_model, buffer_size=0, breakpoint_percentile_threshold=90
@@ -172,7 +172,8 @@ def test_a_changed_document_takes_the_place_of_the_old_one(
         disable_cache=True,
     )
     documents = [Document(text=text, id_=f"{n}") for n, text in enumerate(TEXTS)]
-    run(pipeline, documents=documents)
+    for node in run(pipeline, documents=documents):
+        assert node.embedding == endpoint.embed(node.get_content())
     new = "The heron has flown to another lake."
     changed = [Document(text=new, id_="0"), *documents[1:-1]]
     (embedded,) = run(pipeline, documents=changed)
