@@ -6,7 +6,7 @@ A plugin, loaded by `nox -s broken`. A run succeeds when all of its tests fail:
         pytest -p broken_core tests/components --ignore-glob='*suites*'
 
 `order` hands the vectors of several texts out in reverse, `missing` loses the last one.
-The frameworks' suites are left out: they ask for counts and names more than for vectors.
+LangChain's suites are left out: they look at names and counts more than at vectors.
 """
 
 from __future__ import annotations
