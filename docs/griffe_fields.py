@@ -1,0 +1,56 @@
+"""Show the fields of a pydantic model as the parameters of its constructor.
+
+`TogetherEmbeddings` takes `**settings` and brings them to its fields, so its signature
+says nothing. For the reference, Griffe is told the fields' types and defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import griffe
+
+
+class Fields(griffe.Extension):
+    """Puts fields in the place of `**settings`."""
+
+    def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Rewrite a constructor that takes nothing but `**settings`."""
+        init = cls.members.get("__init__")
+        if not isinstance(init, griffe.Function):
+            return
+        if [parameter.name for parameter in init.parameters] != ["self", "settings"]:
+            return
+        own = [init.parameters["self"]]
+        for name, member in cls.members.items():
+            if isinstance(member, griffe.Attribute) and _is_field(name, member):
+                own.append(_parameter(name, member))
+        init.parameters = griffe.Parameters(*own)
+
+
+def _is_field(name: str, member: griffe.Attribute) -> bool:
+    return (
+        not name.startswith("_")
+        and name != "model_config"
+        and member.annotation is not None
+        and "class-attribute" in member.labels
+    )
+
+
+def _parameter(name: str, member: griffe.Attribute) -> griffe.Parameter:
+    return griffe.Parameter(
+        name,
+        annotation=member.annotation,
+        kind=griffe.ParameterKind.keyword_only,
+        default=_default(member.value),
+    )
+
+
+def _default(value: Any) -> Any:
+    """Take the default out of `Field(default=...)`; None is one that is looked up."""
+    if not isinstance(value, griffe.ExprCall):
+        return value
+    for argument in value.arguments:
+        if isinstance(argument, griffe.ExprKeyword) and argument.name == "default":
+            return argument.value
+    return "None"
