@@ -150,9 +150,7 @@ def main() -> int:
         )
         console.print()
         where = llama_index.client.settings.base_url
-        what = (
-            model if online else "local endpoint: hashes words, no language model"
-        )
+        what = model if online else "local endpoint: hashes words, no language model"
         console.print(f"  [bold]together-embed[/] at {where}\n  {what}\n")
         try:
             with watched("LangChain", len(passages), langchain.client):
