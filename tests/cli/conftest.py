@@ -83,7 +83,9 @@ def start(at_endpoint: LocalEndpoint) -> Iterator[Callable[..., Any]]:
     yield popen
     for process in begun:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ usage: together-embed <command> [options]
 commands:
   embed    embed the texts of a file, and write the vectors to another
   plan     say what embedding a file would take; nothing is sent
-  check    ask the server one question, and say what works
+  check    ask the server a few questions, and say what works
   serve    run an embeddings endpoint on this machine, for trying things out
 
-`together-embed <command> --help` tells more. The key comes from TOGETHER_API_KEY.
+`together-embed <command> --help` tells more. TOGETHER_API_KEY holds the key.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some rows failed, 130 Ctrl-C.
 """
 NEEDED = ("click", "rich", "numpy", "pyarrow")

@@ -142,14 +142,7 @@ def _findings(asking: _Asking, settings: Settings) -> Iterator[Finding]:
     yield _norm(first)
     yield _base64(asking, first)
     yield _limits(first)
-    seconds = [asking.ask(f"{TEXTS[0]} {n}").seconds for n in range(QUERIES)]
-    yield Finding(
-        "a query",
-        None,
-        f"{median(seconds) * 1000:.0f} ms (median of {QUERIES}, "
-        f"{min(seconds) * 1000:.0f} to {max(seconds) * 1000:.0f}; "
-        f"the first took {first.seconds * 1000:.0f})",
-    )
+    yield _time(asking, first)
 
 
 def _failed(error: EmbeddingsError, settings: Settings) -> Iterator[Finding]:
@@ -217,6 +210,20 @@ def _base64(asking: _Asking, first: Answered) -> Finding:
 
 
 FLOAT = 'Make clients with encoding_format="float"'
+
+
+def _time(asking: _Asking, first: Answered) -> Finding:
+    try:
+        times = [asking.ask(f"{TEXTS[0]} {n}").seconds * 1000 for n in range(QUERIES)]
+    except EmbeddingsError as error:
+        return Finding("a query", None, f"unknown: {reason(error)}")
+    span = f"{min(times):.0f} to {max(times):.0f}"
+    return Finding(
+        "a query",
+        None,
+        f"{median(times):.0f} ms (median of {QUERIES}, {span}; the first request "
+        f"took {first.seconds * 1000:.0f})",
+    )
 
 
 def _limits(first: Answered) -> Finding:

@@ -99,7 +99,7 @@ class Report:
         written: Rows in the file.
         failed: Rows that have no vector.
         failures: The file that names them, None where there are none.
-        sent: Texts that this run had embedded.
+        sent: Texts that this run had embedded, equal ones of a batch counted once.
         recalled: Texts whose vectors an earlier run had left in the cache.
         requests: Requests that this run sent.
         seconds: How long it took.
@@ -239,7 +239,7 @@ class Job:
             written=written,
             failed=failures.count,
             failures=str(failures.path) if failures.count else None,
-            sent=counts.texts,
+            sent=counts.texts - counts.duplicates,
             recalled=counts.recalled,
             requests=counts.requests,
             seconds=round(seconds, 3),

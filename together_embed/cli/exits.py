@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -46,10 +45,6 @@ def ending(name: str, work: Callable[[], Any]) -> int:
         return _say(name, reason(error), FAILED)
     except (click.Abort, KeyboardInterrupt):
         return _say(name, "stopped", STOPPED)
-    except BrokenPipeError:
-        # Whoever read the output has gone; the interpreter must not flush into it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _say(name, f"{where}{error.strerror or error}", FAILED)
