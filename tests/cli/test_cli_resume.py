@@ -148,16 +148,52 @@ def test_two_runs_do_not_write_one_file_at_once(
     assert np.load("out.npy").tolist() == [at_endpoint.embed(text) for text in texts]
 
 
-def test_memory_does_not_grow_with_the_input(
+def test_vectors_of_two_models_never_end_in_one_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch, lines: Callable[[int], list[str]]
+) -> None:
+    lines(10)
+    with LocalEndpoint(dimension=8, answer_model="old") as before:
+        monkeypatch.setenv("TOGETHER_BASE_URL", before.base_url)
+        assert run("embed", "in.txt", "a.npy", "--cache", "c.sqlite").code == 0
+    lines(20)
+    with LocalEndpoint(dimension=8, answer_model="new", port=before.port) as after:
+        assert after.base_url == before.base_url
+        ended = run("embed", "in.txt", "b.npy", "--cache", "c.sqlite")
+    assert ended.code == 1
+    assert "'old'" in ended.err
+    assert not Path("b.npy").exists()
+
+
+def test_a_cache_that_cannot_be_used_is_one_line_and_no_end(
     start: Start, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
 ) -> None:
+    texts = lines(10)
+    Path("out.npy.cache.sqlite").mkdir()
+    process = start("embed", "in.txt", "out.npy")
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    (line,) = err.splitlines()
+    assert line.startswith("together-embed embed: warning: the store ")
+    assert np.load("out.npy").tolist() == [at_endpoint.embed(text) for text in texts]
+
+
+def test_memory_does_not_grow_with_the_input(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    width, padding = 2_048, "and so on " * 400
+    vector = [1.0, *[0.0] * (width - 1)]
+
     def peak(count: int) -> int:
-        lines(count)
-        process: Any = start("embed", "in.txt", f"{count}.parquet", stdout=None)
+        texts = (f"{number} {padding}\n" for number in range(count))
+        Path(f"{count}.txt").write_text("".join(texts))
+        process: Any = start("embed", f"{count}.txt", f"{count}.parquet", stdout=None)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0
         return usage.ru_maxrss
 
-    small = peak(3_000)
-    assert peak(30_000) < 1.25 * small
+    with LocalEndpoint(dimension=width, embedder=lambda *_: vector) as endpoint:
+        monkeypatch.setenv("TOGETHER_BASE_URL", endpoint.base_url)
+        small = peak(2_500)  # more than a row group
+        # 10,000 texts more are 120 MB with their vectors, and half of the peak.
+        assert peak(12_500) < 1.25 * small

@@ -175,7 +175,8 @@ def embed(
 
     _check_out(in_, out, overwrite)
     kept = cache or _beside(out)
-    client = EmbeddingsClient(cache=kept, **settings)
+    # Vectors of two models in one file would be worth nothing.
+    client = EmbeddingsClient(cache=kept, on_drift="error", **settings)
     client.settings.require_key()
     about = {"model": client.settings.model, "endpoint": client.settings.base_url}
     if prefix := client.settings.roles.prefix("document"):

@@ -215,7 +215,7 @@ class Job:
         return f"{self.source.name} holds no rows; nothing was written"
 
     def _kept(self) -> str:
-        if not self.cache.exists():
+        if not self.cache.is_file():
             return "Nothing was written."
         return (
             f"What is done is kept in {self.cache}: run the same command again, "
@@ -227,7 +227,7 @@ class Job:
     ) -> Report:
         self.client.close()
         stays = self.keeps or failures.count > 0
-        if not stays:
+        if not stays and self.cache.is_file():
             for end in ("", "-wal", "-shm"):
                 self.cache.with_name(self.cache.name + end).unlink(missing_ok=True)
         counts, settings = self.client.counts, self.client.settings
@@ -243,7 +243,7 @@ class Job:
             recalled=counts.recalled,
             requests=counts.requests,
             seconds=round(seconds, 3),
-            cache=str(self.cache) if stays and self.cache.exists() else None,
+            cache=str(self.cache) if stays and self.cache.is_file() else None,
         )
 
 
