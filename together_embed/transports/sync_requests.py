@@ -63,7 +63,8 @@ class RequestsTransport:
         connect = self._route.connect_seconds
         if seconds is not None:
             connect = seconds if connect is None else min(connect, seconds)
-        return self._adapter.send(request, timeout=(connect, seconds), **self._options)
+        timeout: Any = connect, seconds  # requests takes a pair with None on either side
+        return self._adapter.send(request, timeout=timeout, **self._options)
 
 
 def _read(response: requests.Response, ends_at: float | None) -> Outcome:
