@@ -63,7 +63,7 @@ class RequestsTransport:
         connect = self._route.connect_seconds
         if seconds is not None:
             connect = seconds if connect is None else min(connect, seconds)
-        timeout: Any = connect, seconds  # requests takes a pair with None on either side
+        timeout: Any = connect, seconds  # its stubs know no pair with None first
         return self._adapter.send(request, timeout=timeout, **self._options)
 
 
