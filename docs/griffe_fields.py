@@ -47,10 +47,14 @@ def _parameter(name: str, member: griffe.Attribute) -> griffe.Parameter:
 
 
 def _default(value: Any) -> Any:
-    """Take the default out of `Field(default=...)`; None is one that is looked up."""
+    """Take the default out of `Field(...)`; None is one that is looked up."""
     if not isinstance(value, griffe.ExprCall):
         return value
-    for argument in value.arguments:
-        if isinstance(argument, griffe.ExprKeyword) and argument.name == "default":
-            return argument.value
-    return "None"
+    given = {
+        argument.name: argument.value
+        for argument in value.arguments
+        if isinstance(argument, griffe.ExprKeyword)
+    }
+    if str(given.get("default_factory")) == "dict":
+        return "{}"
+    return given.get("default", "None")
