@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check clean
+.PHONY: help demo test lint check docs bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,5 +34,13 @@ lint: $(VENV)/.dev ## ruff and mypy strict
 
 check: test lint ## what CI runs, without the build
 
+docs: $(VENV)/.dev ## build the site of these pages into site/
+	@$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+
+bench: $(VENV)/.dev ## compare with other clients, on loopback; some 20 minutes
+	$(BIN)/python benchmarks/compare.py --table docs/benchmark.txt \
+	  --svg docs/pictures/benchmark.svg --json docs/benchmark.json
+
 clean: ## remove what the other commands made
-	rm -rf $(VENV) dist build site
+	rm -rf $(VENV) dist build site benchmarks/.peers
