@@ -36,7 +36,7 @@ check: test lint ## what CI runs, without the build
 
 docs: $(VENV)/.dev ## build the site of these pages into site/
 	@$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 bench: $(VENV)/.dev ## compare with other clients, on loopback; some 20 minutes
 	$(BIN)/python benchmarks/compare.py --table docs/benchmark.txt \
