@@ -68,7 +68,7 @@ def start(at_endpoint: LocalEndpoint) -> Iterator[Callable[..., Any]]:
     path = os.pathsep.join(filter(None, sys.path))
     begun: list[subprocess.Popen[str]] = []
 
-    def popen(*words: str, **how: Any) -> subprocess.Popen[str]:
+    def popen(*words: str, program: str = START, **how: Any) -> subprocess.Popen[str]:
         chosen: dict[str, Any] = {
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
@@ -76,7 +76,7 @@ def start(at_endpoint: LocalEndpoint) -> Iterator[Callable[..., Any]]:
             "env": {**os.environ, "PYTHONPATH": path},
         }
         chosen.update(how)
-        process = subprocess.Popen([sys.executable, "-c", START, *words], **chosen)
+        process = subprocess.Popen([sys.executable, "-c", program, *words], **chosen)
         begun.append(process)
         return process
 
