@@ -19,6 +19,7 @@ import pytest
 from langchain_together_embed import TogetherEmbeddings
 from llama_index_together_embed import TogetherEmbedding
 from together_embed import EmbeddingsClient, errors
+from together_embed.cli.commands import check, embed, plan
 from together_embed.errors import STATUSES, EmbeddingsError
 from together_embed.local import LocalEndpoint
 from together_embed.store import StoreError, StoreWarning
@@ -32,6 +33,7 @@ BLOCK = re.compile(
     re.S | re.M,
 )
 
+RUN_CLI = "from together_embed.cli import main; raise SystemExit(main())"
 SAID = {
     "langchain.md": ("1 Bees make honey", "InputError (1,)"),
     "llama-index.md": ("Bees make honey", "InputError (1,)"),
@@ -97,6 +99,28 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
+
+
+def test_the_commands_on_the_page_on_the_command_line_run(
+    tmp_path: Path, together_endpoint: LocalEndpoint
+) -> None:
+    text = (DOCS / "command-line.md").read_text()
+    (script,) = re.findall(r"^```sh title=\"run\"\n(.*?)^```", text, re.S | re.M)
+    command = f'together-embed() {{ "{sys.executable}" -c "{RUN_CLI}" "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-euc", command + script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "duplicates   1" in done.stdout
+    assert "corpus.parquet: 3 vectors" in done.stdout
+    assert (tmp_path / "corpus.parquet").exists()
+
+
+def test_every_option_on_the_page_on_the_command_line_is_one_that_there_is() -> None:
+    text = (DOCS / "command-line.md").read_text()
+    words = (option for command in (embed, plan, check) for option in command.params)
+    there = {name for option in words for name in option.opts} | {"--help"}
+    assert set(re.findall(r"(?<=[ `])--[a-z-]+", text)) <= there
 
 
 def test_no_block_is_in_a_form_that_nobody_runs() -> None:
