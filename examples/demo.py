@@ -65,7 +65,7 @@ def read_passages() -> list[Passage]:
         for block in re.split(r"\n\s*\n|\n(?=- |\d+\. )", prose):
             if match := re.match(r"#+ (.*)", block):
                 heading = f"{page.name}: {match[1]}"
-            elif len(block) > 60 and not block.startswith("|"):
+            elif len(block) > 60 and block[0] not in "|:!<" and "test_" not in block:
                 plain = re.sub(r"[*`]|^(- |\d+\. )", "", block.strip())
                 passages.append(Passage(" ".join(plain.split()), heading))
     return passages
