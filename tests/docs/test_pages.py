@@ -105,7 +105,9 @@ def test_the_commands_on_the_page_on_the_command_line_run(
     tmp_path: Path, together_endpoint: LocalEndpoint
 ) -> None:
     text = (DOCS / "command-line.md").read_text()
-    (script,) = re.findall(r"^```sh title=\"run\"\n(.*?)^```", text, re.S | re.M)
+    (script,) = re.findall(
+        r"^```sh title=\"in a terminal\"\n(.*?)^```", text, re.S | re.M
+    )
     command = f'together-embed() {{ "{sys.executable}" -c "{RUN_CLI}" "$@"; }}\n'
     done = subprocess.run(
         ["bash", "-euc", command + script], cwd=tmp_path, capture_output=True, text=True
