@@ -1,39 +1,32 @@
 """The work of `together-embed check`: a few questions to a server, and what they show.
 
-Each question is one request, sent by the transport that the client uses, and answered
-for here without retries: what a server says at first is what there is to see.
+Nothing is retried: what a server says at first is what there is to see.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import hypot
 from statistics import median
 
+from together_embed.cli.asking import Answered, Asking
 from together_embed.cli.exits import DONE, FAILED, reason
 from together_embed.client import EmbeddingsClient
-from together_embed.engine import wire
-from together_embed.engine.outcome import Cause, Lost
-from together_embed.engine.rows import LISTS, InvalidReply
 from together_embed.errors import (
     AuthenticationError,
     BadRequestError,
     ConnectionFailedError,
     EmbeddingsError,
     ForbiddenError,
-    InvalidResponseError,
     ModelNotAvailableError,
     NotFoundError,
     RequestTimeoutError,
     UnprocessableError,
 )
 from together_embed.settings import Settings
-from together_embed.transports.route import Route, with_query
-from together_embed.transports.sync_requests import RequestsTransport
 
 TEXTS = ("How tall is the Eiffel Tower?", "A recipe for onion soup.")
 QUERIES = 4
@@ -93,25 +86,6 @@ class Examination:
         return said
 
 
-@dataclass(frozen=True)
-class Answered:
-    """A good answer.
-
-    Attributes:
-        rows: The vectors.
-        base64: Whether they came as base64.
-        model: The name that the server answered with.
-        headers: The answer's headers.
-        seconds: How long it took.
-    """
-
-    rows: list[list[float]]
-    base64: bool
-    model: str | None
-    headers: Mapping[str, str]
-    seconds: float
-
-
 def examine(client: EmbeddingsClient) -> Examination:
     """Ask a client's server, and say what was found.
 
@@ -120,7 +94,7 @@ def examine(client: EmbeddingsClient) -> Examination:
     """
     settings = client.settings
     settings.require_key()
-    asking = _Asking(settings)
+    asking = Asking(settings)
     try:
         findings = list(_findings(asking, settings))
     finally:
@@ -128,7 +102,7 @@ def examine(client: EmbeddingsClient) -> Examination:
     return Examination(all(f.ok is not False for f in findings), findings)
 
 
-def _findings(asking: _Asking, settings: Settings) -> Iterator[Finding]:
+def _findings(asking: Asking, settings: Settings) -> Iterator[Finding]:
     yield Finding("server", None, settings.base_url)
     try:
         first = asking.ask(*TEXTS)
@@ -195,7 +169,7 @@ def _norm(first: Answered) -> Finding:
     )
 
 
-def _base64(asking: _Asking, first: Answered) -> Finding:
+def _base64(asking: Asking, first: Answered) -> Finding:
     try:
         answer = asking.ask(*TEXTS, encoding_format="base64")
     except (BadRequestError, UnprocessableError):
@@ -212,7 +186,7 @@ def _base64(asking: _Asking, first: Answered) -> Finding:
 FLOAT = 'Make clients with encoding_format="float"'
 
 
-def _time(asking: _Asking, first: Answered) -> Finding:
+def _time(asking: Asking, first: Answered) -> Finding:
     try:
         times = [asking.ask(f"{TEXTS[0]} {n}").seconds * 1000 for n in range(QUERIES)]
     except EmbeddingsError as error:
@@ -234,51 +208,3 @@ def _limits(first: Answered) -> Finding:
         if LIMITS.match(name)
     ]
     return Finding("limits", None, ", ".join(said[:8]) or "none announced")
-
-
-class _Asking:
-    """Sends one request at a time, by the client's own transport."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        url = with_query(f"{settings.base_url}/embeddings", settings.query)
-        route = Route(url, settings.request_headers, settings.connect_seconds)
-        self._transport = RequestsTransport(route)
-
-    def ask(self, *texts: str, **fields: object) -> Answered:
-        """Return the answer to one request.
-
-        Raises:
-            EmbeddingsError: There is none, or no good one.
-        """
-        settings = self._settings
-        extra = {**settings.extra_body, **fields}
-        if settings.dimensions is not None:
-            extra["dimensions"] = settings.dimensions
-        body = wire.encode(settings.model, texts, extra)
-        begun = time.perf_counter()
-        reply = self._transport.send(body, settings.read_seconds)
-        seconds = time.perf_counter() - begun
-        if isinstance(reply, Lost):
-            raise _lost(reply)
-        if reply.status != 200:
-            raise wire.read_error(reply, settings.scrub)
-        try:
-            answer = wire.read_answer(reply.body, len(texts))
-            rows = LISTS.read(answer.embeddings, None)
-        except InvalidReply as error:
-            raise InvalidResponseError(str(error)) from None
-        packed = isinstance(answer.embeddings[0], str)
-        return Answered(rows, packed, answer.model, reply.headers, seconds)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._transport.close()
-
-
-def _lost(lost: Lost) -> EmbeddingsError:
-    if lost.cause is Cause.CRASH and lost.error is not None:
-        raise lost.error
-    words = f"{lost.cause.value} ({lost.detail})" if lost.detail else lost.cause.value
-    late = lost.cause is Cause.TIMEOUT
-    return RequestTimeoutError(words) if late else ConnectionFailedError(words)

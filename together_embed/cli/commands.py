@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import click
 import msgspec
 
+from together_embed.cli import options
 from together_embed.cli.exits import USAGE, CommandError, ending
-from together_embed.cli.formats import SOURCES, STDIN, open_source, written
+from together_embed.cli.formats import STDIN, open_source, written
 from together_embed.client import EmbeddingsClient
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-WIDTH = 80
-MODEL_VARIABLE = "TOGETHER_MODEL"
 
 
 def run(name: str, words: Sequence[str]) -> int:
@@ -54,85 +51,21 @@ def _answer(answer: Answer, as_json: bool) -> int:
     return answer.code
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def _command(words: str) -> Callable[[Callable[..., int]], click.Command]:
-    names = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
-    return click.command(context_settings=names, help=words)
-
-
-_count = click.IntRange(min=1)
-_path = click.Path(path_type=Path)
-
-
-def _model(*, required: bool) -> Callable[[Command], Command]:
-    return click.option(
-        "-m",
-        "--model",
-        metavar="NAME",
-        envvar=MODEL_VARIABLE,
-        required=required,
-        help=f"The model [{MODEL_VARIABLE}].",
-    )
-
-
-_server = _options(
-    click.option("--base-url", metavar="URL", help="The server [TOGETHER_BASE_URL]."),
-    click.option("--dimensions", metavar="N", type=_count, help="Width to ask for."),
-)
-_columns = _options(
-    click.option("--text", metavar="COLUMN", help="Column of the texts [text, …]."),
-    click.option("--id", "id_", metavar="COLUMN", help="Column of the ids [id, …]."),
-    click.option(
-        "--format",
-        "kind",
-        metavar="FORMAT",
-        type=click.Choice(SOURCES),
-        help="Format of IN, where its name does not tell.",
-    ),
-)
-_batch = click.option(
-    "--batch-size",
-    metavar="N",
-    type=_count,
-    default=100,
-    show_default=True,
-    help="Texts a request.",
-)
-_cache = click.option(
-    "--cache",
-    metavar="FILE",
-    type=_path,
-    help="Where vectors are kept [OUT.cache.sqlite].",
-)
-_prefix = click.option(
-    "--prefix", "document_prefix", metavar="TEXT", help="Goes in front of each text."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-
-
-@_command(
+@options.command(
     "Embed IN (txt, jsonl, csv, tsv, parquet; - is stdin) into OUT (parquet, jsonl, "
     "npy). Stopped and run again, it goes on."
 )
 @click.argument("in_", metavar="IN")
-@click.argument("out", metavar="OUT", type=_path)
-@_model(required=True)
-@_server
-@_columns
-@_prefix
-@_batch
+@click.argument("out", metavar="OUT", type=options.path)
+@options.model(required=True)
+@options.server
+@options.columns
+@options.prefix
+@options.batch
 @click.option(
     "--max-concurrency",
     metavar="N",
-    type=_count,
+    type=options.count,
     help="Requests at once [what the server carries].",
 )
 @click.option(
@@ -141,7 +74,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
     type=float,
     help="At most [as the server lets].",
 )
-@_cache
+@options.cache
 @click.option(
     "--keep-cache", is_flag=True, help="Keep that file when the work is whole."
 )
@@ -154,7 +87,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 )
 @click.option("--no-text", is_flag=True, help="Leave the texts out of OUT.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT where it is there.")
-@_json
+@options.json
 def embed(
     in_: str,
     out: Path,
@@ -210,23 +143,25 @@ def _beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.cache.sqlite")
 
 
-@_command(
+@options.command(
     "Say what embedding the texts of IN would take. Nothing is sent.\n\n"
     "With the OUT or the --cache of an earlier run, what that has done is left out."
 )
 @click.argument("in_", metavar="IN")
-@click.argument("out", metavar="[OUT]", type=_path, required=False)
-@_model(required=False)
-@_server
-@_columns
-@_prefix
-@_batch
+@click.argument("out", metavar="[OUT]", type=options.path, required=False)
+@options.model(required=False)
+@options.server
+@options.columns
+@options.prefix
+@options.batch
 @click.option(
     "--requests-per-second", metavar="X", type=float, help="A limit, for the time."
 )
-@click.option("--context", metavar="N", type=_count, help="Tokens the model reads.")
-@_cache
-@_json
+@click.option(
+    "--context", metavar="N", type=options.count, help="Tokens the model reads."
+)
+@options.cache
+@options.json
 def plan(
     in_: str,
     out: Path | None,
@@ -251,14 +186,14 @@ def plan(
         source.close()
 
 
-@_command(
+@options.command(
     "Ask the server a few questions, and say what works and what to do.\n\n"
     "Eight short texts are sent in six requests. The key is that in TOGETHER_API_KEY."
 )
-@_model(required=True)
-@_server
+@options.model(required=True)
+@options.server
 @click.option("--timeout", metavar="S", type=float, default=30.0, help="Seconds [30].")
-@_json
+@options.json
 def check(as_json: bool, **settings: Any) -> int:
     """Say what the server answers."""
     from together_embed.cli.checking import examine

@@ -1,0 +1,82 @@
+"""The options that several commands share, and how a command is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from together_embed.cli.formats import SOURCES
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+WIDTH = 80
+"""Columns of a terminal: help is not set wider where there are more."""
+MODEL_VARIABLE = "TOGETHER_MODEL"
+
+
+def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def command(words: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a command of a function; `words` is what its help says of it."""
+    names = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
+    return click.command(context_settings=names, help=words)
+
+
+count = click.IntRange(min=1)
+path = click.Path(path_type=Path)
+
+
+def model(*, required: bool) -> Callable[[Command], Command]:
+    """Return the option that names the model."""
+    return click.option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        envvar=MODEL_VARIABLE,
+        required=required,
+        help=f"The model [{MODEL_VARIABLE}].",
+    )
+
+
+server = _all(
+    click.option("--base-url", metavar="URL", help="The server [TOGETHER_BASE_URL]."),
+    click.option("--dimensions", metavar="N", type=count, help="Width to ask for."),
+)
+columns = _all(
+    click.option("--text", metavar="COLUMN", help="Column of the texts [text, …]."),
+    click.option("--id", "id_", metavar="COLUMN", help="Column of the ids [id, …]."),
+    click.option(
+        "--format",
+        "kind",
+        metavar="FORMAT",
+        type=click.Choice(SOURCES),
+        help="Format of IN, where its name does not tell.",
+    ),
+)
+batch = click.option(
+    "--batch-size",
+    metavar="N",
+    type=count,
+    default=100,
+    show_default=True,
+    help="Texts a request.",
+)
+cache = click.option(
+    "--cache",
+    metavar="FILE",
+    type=path,
+    help="Where vectors are kept [OUT.cache.sqlite].",
+)
+prefix = click.option(
+    "--prefix", "document_prefix", metavar="TEXT", help="Goes in front of each text."
+)
+json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
