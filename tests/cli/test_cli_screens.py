@@ -15,7 +15,8 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from together_embed.cli import main
-from together_embed.cli.pace import Pace, clock_words
+from together_embed.cli.pace import Pace
+from together_embed.cli.words import clock_words, many
 from together_embed.engine.flow import Counts
 from together_embed.local import LocalEndpoint
 
@@ -150,3 +151,11 @@ def test_lengths_of_time_are_told_as_people_read_them(
     seconds: float, words: str
 ) -> None:
     assert clock_words(seconds) == words
+
+
+def test_one_thing_is_told_apart_from_many() -> None:
+    assert [many(count, "row") for count in (0, 1, 1_000)] == [
+        "0 rows",
+        "1 row",
+        "1,000 rows",
+    ]

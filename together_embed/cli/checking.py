@@ -22,7 +22,6 @@ from together_embed.errors import (
     EmbeddingsError,
     ForbiddenError,
     ModelNotAvailableError,
-    NotFoundError,
     RequestTimeoutError,
     UnprocessableError,
 )
@@ -124,7 +123,7 @@ def _failed(error: EmbeddingsError, settings: Settings) -> Iterator[Finding]:
     subject = "request"
     if isinstance(error, (AuthenticationError, ForbiddenError)):
         subject = "key"
-    elif isinstance(error, (ModelNotAvailableError, NotFoundError)):
+    elif isinstance(error, ModelNotAvailableError):
         subject = "model"
     elif isinstance(error, (ConnectionFailedError, RequestTimeoutError)):
         subject = "connection"

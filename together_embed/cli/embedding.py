@@ -27,6 +27,7 @@ from together_embed.cli.progress import shown
 from together_embed.cli.settling import embed_rows
 from together_embed.cli.sinks import Layout, Sink
 from together_embed.cli.source import Source
+from together_embed.cli.words import many
 from together_embed.client import EmbeddingsClient
 from together_embed.errors import EmbeddingsError
 
@@ -72,14 +73,15 @@ class Report:
         """Return it in words."""
         speed = f", {self.written / self.seconds:,.0f} a second" if self.written else ""
         said = [
-            f"{self.out}: {self.written:,} vectors of width {self.width:,}",
-            f"{self.sent:,} texts sent in {self.requests:,} requests; "
+            f"{self.out}: {many(self.written, 'vector')} of width {self.width:,}",
+            f"{many(self.sent, 'text')} sent in {many(self.requests, 'request')}; "
             f"{self.seconds:,.1f} s{speed}",
         ]
         if self.recalled:
-            said.append(f"{self.recalled:,} texts were in the cache")
+            said.append(f"{many(self.recalled, 'text')} found in the cache")
         if self.failures:
-            said.append(f"{self.failed:,} rows have no vector, see {self.failures}")
+            rows = many(self.failed, "row")
+            said.append(f"{rows} without a vector, see {self.failures}")
         if self.cache:
             said.append(f"all vectors are kept in {self.cache}")
         return said

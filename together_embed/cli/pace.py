@@ -96,13 +96,3 @@ def _forget(marks: deque[tuple[float, int]], now: float) -> None:
     """Drop what is older than the window, but for the last of it."""
     while len(marks) > 1 and marks[1][0] <= now - WINDOW:
         marks.popleft()
-
-
-def clock_words(seconds: float) -> str:
-    """Return a length of time as people read it."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02} h"
-    return f"{minutes}:{rest:02} min" if minutes else f"{rest} s"

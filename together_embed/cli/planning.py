@@ -17,8 +17,8 @@ import numpy as np
 
 from together_embed.cli.chunks import Chunk
 from together_embed.cli.exits import DONE, SOME_FAILED
-from together_embed.cli.pace import clock_words
 from together_embed.cli.source import Source
+from together_embed.cli.words import clock_words, many
 from together_embed.client import EmbeddingsClient
 from together_embed.engine import wire
 from together_embed.engine.roles import preset
@@ -103,22 +103,25 @@ class Forecast:
         long = "unknown: name a known --model, or its --context"
         time = "unknown: name a limit with --requests-per-second"
         if self.known is not None:
-            known = f"{self.known:,} texts"
+            known = many(self.known, "text")
         if self.too_long is not None:
-            long = f"{self.too_long:,}, over {self.context:,} tokens{self._where()}"
+            long = (
+                f"{self.too_long or 'none'} over {self.context:,} tokens{self._where()}"
+            )
         if self.seconds is not None:
             time = f"{clock_words(self.seconds)} or more, at that limit"
+        requests = many(self.requests, "request")
         said = [
             f"texts        {self.texts:,}",
             f"duplicates   {self.duplicates:,}",
             f"in the cache {known}",
-            f"to send      {self.to_send:,} texts in about {self.requests:,} requests",
+            f"to send      {many(self.to_send, 'text')} in about {requests}",
             f"tokens       about {self.tokens:,}",
             f"too long     {long}",
             f"time         {time}",
         ]
         if self.bad:
-            said.append(f"cannot send  {self.bad:,} rows")
+            said.append(f"cannot send  {many(self.bad, 'row')}")
             said += [
                 f"             {self.unit} {number}: {why}"
                 for number, why in self.bad_rows.items()
@@ -129,7 +132,9 @@ class Forecast:
         if not self.too_long_rows:
             return ""
         more = ", …" if len(self.too_long_rows) < (self.too_long or 0) else ""
-        return f" ({self.unit}s {', '.join(map(str, self.too_long_rows))}{more})"
+        numbers = ", ".join(map(str, self.too_long_rows))
+        unit = self.unit if self.too_long == 1 else f"{self.unit}s"
+        return f" ({unit} {numbers}{more})"
 
 
 def survey(source: Source, wish: Wish) -> Forecast:

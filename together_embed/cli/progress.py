@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from together_embed.cli.pace import Moment, Pace, clock_words
+from together_embed.cli.pace import Moment, Pace
+from together_embed.cli.words import clock_words
 from together_embed.engine.flow import Counts
 
 EVERY = 5.0
