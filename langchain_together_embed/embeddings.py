@@ -70,6 +70,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         deadline: Seconds a whole call may take, retries and waits included.
         max_retries: Retries of a request after its first attempt.
         max_concurrency: Requests in flight, of all calls of this object together.
+        requests_per_second: The same for requests a second; None: found out.
+        tokens_per_minute: The same for tokens a minute, by an estimate.
         encoding_format: "auto" asks for base64 until the server refuses it; "float"
             and "base64" ask for just that.
         model_kwargs: Further fields of every request's body. Keywords that nobody
@@ -112,6 +114,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     deadline: float | None = Field(default=None, gt=0)
     max_retries: int = Field(default=8, ge=0)
     max_concurrency: int | None = Field(default=None, gt=0)
+    requests_per_second: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
     encoding_format: Literal["auto", "float", "base64"] = "auto"
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     extra_body: dict[str, Any] | None = None
@@ -195,6 +199,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             "deadline": self.deadline,
             "max_retries": self.max_retries,
             "max_concurrency": self.max_concurrency,
+            "requests_per_second": self.requests_per_second,
+            "tokens_per_minute": self.tokens_per_minute,
             "dimensions": self.dimensions,
             "encoding_format": self.encoding_format,
             "headers": dict(self.default_headers or {}),

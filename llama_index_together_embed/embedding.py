@@ -68,6 +68,8 @@ class TogetherEmbedding(BaseEmbedding):
         deadline: Seconds a whole call may take, retries and waits included.
         max_retries: Retries of a request after its first attempt.
         max_concurrency: Requests in flight, of all calls of this object together.
+        requests_per_second: The same for requests a second; None: found out.
+        tokens_per_minute: The same for tokens a minute, by an estimate.
         encoding_format: "auto" asks for base64 until the server refuses it; "float"
             and "base64" ask for just that.
         default_headers: Further headers of every request.
@@ -106,6 +108,8 @@ class TogetherEmbedding(BaseEmbedding):
     deadline: float | None = Field(exclude=True)
     max_retries: int = Field(exclude=True)
     max_concurrency: int | None = Field(exclude=True)
+    requests_per_second: float | None = Field(exclude=True)
+    tokens_per_minute: float | None = Field(exclude=True)
     encoding_format: Literal["auto", "float", "base64"] = Field(exclude=True)
     default_headers: dict[str, str] | None = Field(exclude=True, repr=False)
     default_query: dict[str, str] | None = Field(exclude=True, repr=False)
@@ -135,6 +139,8 @@ class TogetherEmbedding(BaseEmbedding):
         deadline: float | None = None,
         max_retries: int = 8,
         max_concurrency: int | None = None,
+        requests_per_second: float | None = None,
+        tokens_per_minute: float | None = None,
         encoding_format: Literal["auto", "float", "base64"] = "auto",
         default_headers: Mapping[str, str] | None = None,
         default_query: Mapping[str, str] | None = None,
@@ -171,6 +177,8 @@ class TogetherEmbedding(BaseEmbedding):
             "deadline": deadline,
             "max_retries": max_retries,
             "max_concurrency": max_concurrency,
+            "requests_per_second": requests_per_second,
+            "tokens_per_minute": tokens_per_minute,
             "encoding_format": encoding_format,
             "default_headers": default_headers,
             "default_query": default_query,
@@ -329,6 +337,8 @@ class TogetherEmbedding(BaseEmbedding):
             "deadline": self.deadline,
             "max_retries": self.max_retries,
             "max_concurrency": self.max_concurrency,
+            "requests_per_second": self.requests_per_second,
+            "tokens_per_minute": self.tokens_per_minute,
             "dimensions": self.dimensions,
             "encoding_format": self.encoding_format,
             "headers": dict(self.default_headers or {}),

@@ -305,7 +305,7 @@ class EmbeddingsClient:
             no texts.
 
         Raises:
-            The errors of `embed`.
+            EmbeddingsError: As for `embed`.
         """
         rows: NDArray[np.float32] = self._embed(texts, Arrays(), role)
         return rows
@@ -330,7 +330,7 @@ class EmbeddingsClient:
             role: As for `embed`.
 
         Raises:
-            The errors of `embed`; what was yielded before remains right.
+            EmbeddingsError: As for `embed`; what was yielded before remains right.
         """
         for _, rows in self._stream(batches, LISTS, role, ordered=True):
             yield rows
@@ -366,7 +366,7 @@ class EmbeddingsClient:
             ordered: Whether texts come out in order, or as they are completed.
 
         Raises:
-            The errors of `embed`; what was yielded before remains right.
+            EmbeddingsError: As for `embed`; what was yielded before remains right.
         """
         batches = source.batched(texts, self._settings.batch_size)
         for start, rows in self._stream(batches, LISTS, role, ordered=ordered):
@@ -429,7 +429,7 @@ class EmbeddingsClient:
             the number of a text and its error.
 
         Raises:
-            The errors of `embed`.
+            EmbeddingsError: As for `embed`.
         """
         batches = source.batched(texts, self._settings.batch_size)
         lenient = on_error == "return"
