@@ -9,13 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 pytest.importorskip("pyarrow")
 
+import pyarrow as pa
+from pyarrow import parquet
+
 from together_embed.cli import main
+from together_embed.cli.partfile import PartFile
 from together_embed.local import LocalEndpoint
 
 from .conftest import KEY, Run
@@ -95,6 +99,41 @@ def test_a_server_that_fails_is_one_line_with_a_remedy(
     assert ended.err.count("\n") == 1
     assert ended.err.startswith("together-embed embed: 404")
     assert [path.name for path in Path().iterdir()] == ["in.txt"]
+
+
+def test_a_damaged_file_is_one_line_that_names_it(run: Run) -> None:
+    texts = [f"text {number} {number**9}" for number in range(9_000)]
+    parquet.write_table(pa.table({"text": texts}), "in.parquet", row_group_size=3_000)
+    data = bytearray(Path("in.parquet").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2_000] = bytes(2_000)
+    Path("in.parquet").write_bytes(data)
+    ended = run("embed", "in.parquet", "out.npy")
+    assert ended.code == 1
+    assert ended.err.startswith("together-embed embed: in.parquet: ")
+    assert ended.err.count("\n") == 1
+    assert not Path("out.npy").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+@pytest.mark.parametrize("out", ["out.npy", "out.jsonl", "out.parquet"])
+def test_a_full_disk_is_one_line_that_tells_what_is_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    Path("in.txt").write_text("".join(f"line {number}\n" for number in range(2_000)))
+
+    def full(self: PartFile) -> BinaryIO:
+        self._part.touch()
+        return open("/dev/full", "wb", buffering=0)
+
+    monkeypatch.setattr(PartFile, "_open", full)
+    ended = run("embed", "in.txt", out)
+    assert ended.code == 1
+    assert "out." in ended.err
+    assert "No space left" in ended.err
+    assert "goes on from there" in ended.err
+    assert ended.err.count("\n") == 1
+    assert not list(Path().glob("out.*.part"))
 
 
 def test_answers_are_one_json_object_on_stdout(run: Run) -> None:

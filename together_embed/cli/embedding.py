@@ -113,7 +113,6 @@ class Job:
         Raises:
             CommandError: It cannot be done, or Ctrl-C has ended it; the message tells
                 what is kept.
-            OSError: A file cannot be read or written.
         """
         begun = time.monotonic()
         failures = Failures(self.out, self.source.unit)
@@ -133,6 +132,11 @@ class Job:
             raise CommandError(f"stopped. {self._kept()}", STOPPED) from None
         except EmbeddingsError as error:
             raise CommandError(f"{reason(error)} {self._kept()}") from error
+        except OSError as error:
+            # What Arrow says of a file that it reads has no number of the system's.
+            file = error.filename or (self.out if error.errno else self.source.name)
+            words = str(error.strerror or error).rstrip(".")
+            raise CommandError(f"{file}: {words}. {self._kept()}") from error
         finally:
             failures.discard()
         return self._report(written, width, failures, time.monotonic() - begun)
