@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import re
-import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -23,26 +21,21 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from together_embed import source
 from together_embed.engine import batching
-from together_embed.engine.flow import CEILING, Counts, Flow
-from together_embed.engine.job import Dialect, Job, Plan
-from together_embed.engine.retry import Policy
+from together_embed.engine.flow import Counts
+from together_embed.engine.job import Job
 from together_embed.engine.roles import Role, choose
 from together_embed.engine.rows import LISTS, Arrays, Form, Row
 from together_embed.errors import EmbeddingsError
 from together_embed.partial import Partial
+from together_embed.process import Process
 from together_embed.settings import Key, KeySource, Settings
 from together_embed.settings import base_url as canonical
-from together_embed.transports.drive import Tasks, Threads, clock
-from together_embed.transports.route import Route, with_query
+from together_embed.transports.drive import Tasks, Threads
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Self
-
-    from together_embed.memory import Memory
-    from together_embed.transports.async_aiohttp import AiohttpTransport
-    from together_embed.transports.sync_requests import RequestsTransport
 
 
 OnProgress = Callable[[int], object] | None
@@ -617,107 +610,17 @@ class EmbeddingsClient:
 
     def _set_up(self, settings: Settings) -> None:
         self._settings = settings
-        self._process = _Process(settings)
+        self._process = Process(settings)
 
-    def _here(self) -> _Process:
+    def _here(self) -> Process:
         """Return what belongs to this process; a forked child starts with its own."""
         process = self._process
         if process.pid != os.getpid():
             # The parent's stays referenced: its sockets are the parent's to close.
-            process = self._process = _Process(self._settings, process)
+            process = self._process = Process(self._settings, process)
         return process
-
-
-class _Process:
-    """All that one process may share among its threads and loops, and no other may."""
-
-    def __init__(self, settings: Settings, parent: _Process | None = None) -> None:
-        self.pid = os.getpid()
-        self.parent = parent
-        self._settings = settings
-        encodings = {"auto": None, "float": False, "base64": True}
-        extra = dict(settings.extra_body)
-        if settings.dimensions is not None:
-            extra["dimensions"] = settings.dimensions
-        own = "encoding_format" in extra
-        self._dialect = Dialect(
-            False if own else encodings[settings.encoding_format],
-            learns=not own and settings.encoding_format == "auto",
-        )
-        self._plan = Plan(
-            model=settings.model,
-            extra=extra,
-            batch_size=settings.batch_size,
-            max_batch_bytes=settings.max_batch_bytes,
-            timeout=settings.read_seconds,
-            deadline=settings.deadline,
-            width=settings.dimensions,
-            allow_blank=settings.allow_blank,
-            keeps=settings.cache is not None,
-            scrub=settings.scrub,
-        )
-        self._policy = Policy(settings.max_retries, random.random)
-        self.flow = Flow(
-            settings.max_concurrency or CEILING,
-            self._policy,
-            threading.Lock(),
-            requests_per_second=settings.requests_per_second,
-            tokens_per_minute=settings.tokens_per_minute,
-        )
-        self._route = Route(
-            with_query(f"{settings.base_url}/embeddings", settings.query),
-            settings.request_headers,
-            settings.connect_seconds,
-        )
-        self._lock = threading.Lock()
-        self.memory = _memory(settings)
-        self.by_requests: RequestsTransport | None = None
-        self.by_aiohttp: AiohttpTransport | None = None
-
-    def job(
-        self, wake: Callable[[], None], form: Form, role: Role | None, **how: Any
-    ) -> Job:
-        shared = self._plan, self._policy, self.flow, self._dialect
-        prefix = self._settings.roles.prefix(role) if role else ""
-        return Job(*shared, clock(), wake, form, prefix=prefix, **how)
-
-    def sync(self) -> RequestsTransport:
-        self._settings.require_key()
-        with self._lock:
-            if self.by_requests is None:
-                from together_embed.transports.sync_requests import RequestsTransport
-
-                self.by_requests = RequestsTransport(self._route)
-            return self.by_requests
-
-    def asynchronous(self) -> AiohttpTransport:
-        self._settings.require_key()
-        with self._lock:
-            if self.by_aiohttp is None:
-                from together_embed.transports.async_aiohttp import AiohttpTransport
-
-                self.by_aiohttp = AiohttpTransport(self._route)
-            return self.by_aiohttp
-
-    def close(self) -> None:
-        if self.by_requests:
-            self.by_requests.close()
-        if self.by_aiohttp:
-            self.by_aiohttp.close()
-        if self.memory:
-            self.memory.close()
 
 
 def _some(texts: Sequence[str]) -> bool:
     """Tell whether there is anything to do; numpy arrays have no truth of their own."""
     return isinstance(texts, str) or len(texts) > 0
-
-
-def _memory(settings: Settings) -> Memory | None:
-    """Open what the settings name; SQLite is loaded only then."""
-    if settings.cache is None:
-        return None
-    from together_embed.memory import Memory
-    from together_embed.store import Store
-
-    return Memory(Store(settings.cache), settings)

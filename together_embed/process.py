@@ -1,0 +1,130 @@
+"""What one process may share among its threads and loops, and no other may.
+
+Connections, what was learned of the server, and the flow of requests. A forked child
+makes one of its own: with its parent's sockets it would read its parent's answers.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from together_embed.engine.flow import CEILING, Flow
+from together_embed.engine.job import Dialect, Job, Plan
+from together_embed.engine.retry import Policy
+from together_embed.engine.roles import Role
+from together_embed.engine.rows import Form
+from together_embed.settings import Settings
+from together_embed.transports.drive import clock
+from together_embed.transports.route import Route, with_query
+
+if TYPE_CHECKING:
+    from together_embed.memory import Memory
+    from together_embed.transports.async_aiohttp import AiohttpTransport
+    from together_embed.transports.sync_requests import RequestsTransport
+
+
+class Process:
+    """See the module.
+
+    Attributes:
+        pid: The process that this belongs to.
+        parent: What a forked child found; kept, as its sockets are not ours to close.
+        flow: How many requests may be in flight.
+        memory: The store on disk, if there is one.
+        by_requests: The sync transport, once it was needed.
+        by_aiohttp: The async transport, likewise.
+    """
+
+    def __init__(self, settings: Settings, parent: Process | None = None) -> None:
+        self.pid = os.getpid()
+        self.parent = parent
+        self._settings = settings
+        encodings = {"auto": None, "float": False, "base64": True}
+        extra = dict(settings.extra_body)
+        if settings.dimensions is not None:
+            extra["dimensions"] = settings.dimensions
+        own = "encoding_format" in extra
+        self._dialect = Dialect(
+            False if own else encodings[settings.encoding_format],
+            learns=not own and settings.encoding_format == "auto",
+        )
+        self._plan = Plan(
+            model=settings.model,
+            extra=extra,
+            batch_size=settings.batch_size,
+            max_batch_bytes=settings.max_batch_bytes,
+            timeout=settings.read_seconds,
+            deadline=settings.deadline,
+            width=settings.dimensions,
+            allow_blank=settings.allow_blank,
+            keeps=settings.cache is not None,
+            scrub=settings.scrub,
+        )
+        self._policy = Policy(settings.max_retries, random.random)
+        self.flow = Flow(
+            settings.max_concurrency or CEILING,
+            self._policy,
+            threading.Lock(),
+            requests_per_second=settings.requests_per_second,
+            tokens_per_minute=settings.tokens_per_minute,
+        )
+        self._route = Route(
+            with_query(f"{settings.base_url}/embeddings", settings.query),
+            settings.request_headers,
+            settings.connect_seconds,
+        )
+        self._lock = threading.Lock()
+        self.memory = _memory(settings)
+        self.by_requests: RequestsTransport | None = None
+        self.by_aiohttp: AiohttpTransport | None = None
+
+    def job(
+        self, wake: Callable[[], None], form: Form, role: Role | None, **how: Any
+    ) -> Job:
+        """Make a job for one call."""
+        shared = self._plan, self._policy, self.flow, self._dialect
+        prefix = self._settings.roles.prefix(role) if role else ""
+        return Job(*shared, clock(), wake, form, prefix=prefix, **how)
+
+    def sync(self) -> RequestsTransport:
+        """Return the sync transport; its library is loaded only now."""
+        self._settings.require_key()
+        with self._lock:
+            if self.by_requests is None:
+                from together_embed.transports.sync_requests import RequestsTransport
+
+                self.by_requests = RequestsTransport(self._route)
+            return self.by_requests
+
+    def asynchronous(self) -> AiohttpTransport:
+        """Return the async transport; its library is loaded only now."""
+        self._settings.require_key()
+        with self._lock:
+            if self.by_aiohttp is None:
+                from together_embed.transports.async_aiohttp import AiohttpTransport
+
+                self.by_aiohttp = AiohttpTransport(self._route)
+            return self.by_aiohttp
+
+    def close(self) -> None:
+        """Close connections and files; they are opened again when they are needed."""
+        if self.by_requests:
+            self.by_requests.close()
+        if self.by_aiohttp:
+            self.by_aiohttp.close()
+        if self.memory:
+            self.memory.close()
+
+
+def _memory(settings: Settings) -> Memory | None:
+    """Open what the settings name; SQLite is loaded only then."""
+    if settings.cache is None:
+        return None
+    from together_embed.memory import Memory
+    from together_embed.store import Store
+
+    return Memory(Store(settings.cache), settings)
