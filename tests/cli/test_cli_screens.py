@@ -61,7 +61,8 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(
     monkeypatch.setattr("together_embed.cli.progress.EVERY", 0.02)
     lines(200)
     at_endpoint.slow(0.02)
-    ended = run("embed", "in.txt", "out.npy", "--batch-size", "10")
+    words = ("--batch-size", "10", "--max-concurrency", "1")
+    ended = run("embed", "in.txt", "out.npy", *words)
     said = ended.err.splitlines()
     assert len(said) > 2
     assert all(line.startswith("together-embed embed: ") for line in said)
