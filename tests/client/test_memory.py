@@ -130,3 +130,16 @@ def test_a_model_that_answers_otherwise_is_told_of_and_not_kept(
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert len(client.embed(TEXTS[:10])[0]) == 8  # known, and right as it was
+
+
+def test_answers_that_came_before_a_fatal_one_are_kept(colour, path: Path) -> None:
+    with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
+        settings = {"base_url": endpoint.base_url, "cache": path, "batch_size": 10}
+        endpoint.script([None] * 12 + [401])
+        client = EmbeddingsClient("m", **settings, max_concurrency=8)
+        partial = colour.embed(client, TEXTS, on_error="return")
+        assert len(partial.results) >= 120 - 10 * 8  # but those still on their way
+        before = len(partial.results)
+        again = EmbeddingsClient("m", **settings)
+        colour.embed(again, TEXTS)
+        assert again.counts.recalled == before

@@ -324,6 +324,11 @@ class Job:
         else:
             self._refused(ticket, outcome, now)
 
+    @property
+    def is_digesting(self) -> bool:
+        """Whether answers have come that are not decoded yet."""
+        return bool(self._undigested)
+
     def digest(self, now: float) -> None:
         """Decode one answer, if there is one: the only costly thing a job does."""
         if not self._undigested:

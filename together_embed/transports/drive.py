@@ -95,7 +95,10 @@ class Threads:
             yield from job.take()
             job.result()
         finally:
-            self._leave(job)
+            try:
+                self._save(job)
+            finally:
+                self._leave(job)
 
     def feed(self, job: Job, texts: Sequence[str]) -> None:
         """Add a group, or say that there is none any more."""
@@ -106,6 +109,13 @@ class Threads:
         if self._memory is not None:
             group.recall(self._memory.recall(group.unique))
         job.add(group)
+
+    def _save(self, job: Job) -> None:
+        """Keep what has come, however the call ends: it is paid for."""
+        self._hear(job)
+        while job.is_digesting:
+            job.digest(clock())
+        self._keep(job)
 
     def _keep(self, job: Job) -> None:
         while job.fresh and self._memory is not None:
@@ -222,7 +232,10 @@ class Tasks:
                 yield rows
             job.result()
         finally:
-            await self._leave(job)
+            try:
+                await self._save(job)
+            finally:
+                await self._leave(job)
 
     async def _feed(self, job: Job, source: AsyncIterator[Sequence[str]]) -> None:
         """Pull the next group beside the requests: a slow source holds up nothing."""
@@ -246,6 +259,13 @@ class Tasks:
             known = await asyncio.to_thread(self._memory.recall, group.unique)
             group.recall(known)
         job.add(group)
+
+    async def _save(self, job: Job) -> None:
+        """Keep what has come, however the call ends: it is paid for."""
+        self._hear(job)
+        while job.is_digesting:
+            job.digest(clock())
+        await self._keep(job)
 
     async def _keep(self, job: Job) -> None:
         while job.fresh and self._memory is not None:
