@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -69,12 +70,15 @@ def embed_model(endpoint: LocalEndpoint) -> Iterator[TogetherEmbedding]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    server: Any = part("pgserver").get_server(tmp_path_factory.mktemp("postgres"))
-    server.psql("ALTER SYSTEM SET fsync = off;")  # nothing here has to last
-    server.psql("SELECT pg_reload_conf(); CREATE EXTENSION vector;")
-    yield server
-    server.cleanup()
+def postgres_server() -> Iterator[Any]:
+    # Not below pytest's own folder: for root the server runs as another user, and each
+    # pytest that starts closes that folder to others.
+    with TemporaryDirectory(prefix="postgres", ignore_cleanup_errors=True) as folder:
+        server: Any = part("pgserver").get_server(folder)
+        server.psql("ALTER SYSTEM SET fsync = off;")  # nothing here has to last
+        server.psql("SELECT pg_reload_conf(); CREATE EXTENSION vector;")
+        yield server
+        server.cleanup()
 
 
 DROP_ALL = """
