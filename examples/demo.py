@@ -20,6 +20,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import TextNode
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
@@ -166,7 +167,8 @@ def main() -> int:
                 console.print()
                 console.print(Panel(answers, title=question, title_align="left"))
         except EmbeddingsError as error:
-            console.print(f"  [red]✗[/] {type(error).__name__}: {error}\n")
+            reason = escape(f"{type(error).__name__}: {error}")
+            console.print(f"  [red]✗[/] {reason}\n")
             return 1
     return 0
 
