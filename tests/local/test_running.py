@@ -44,7 +44,10 @@ def test_posts_to_any_path_count_and_other_methods_do_not(ask: Ask) -> None:
     ):
         for line in ("GET /v1/embeddings", "POST /elsewhere"):
             connection.sendall(f"{line} HTTP/1.1\r\nHost: local\r\n\r\n".encode())
-            assert connection.recv(65536).startswith(b"HTTP/1.1 40")
+            answer = b""
+            while b"}}" not in answer:  # an older aiohttp sends it in two pieces
+                answer += connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 40")
         assert (endpoint.requests, endpoint.failed) == (1, 1)
 
 

@@ -71,6 +71,7 @@ def _read(response: requests.Response, ends_at: float | None) -> Outcome:
     """Read the body up to a bound, and no longer than to `ends_at`."""
     ok = response.status_code == 200
     bound = MAX_REPLY if ok else MAX_ERROR
+    response.raw.enforce_content_length = True  # urllib3 1 does not, unless told
     # What is there already, and not all of a piece: a body that comes in drops would
     # else keep the clock from being looked at.
     read = getattr(response.raw, "read1", response.raw.read)
