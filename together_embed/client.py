@@ -1,36 +1,24 @@
-"""Settings in, vectors out: the client wires settings, engine and drivers together."""
+"""Settings in, vectors out: what a user of the core sees of a client."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from together_embed import source
+from together_embed.call import Calls, OnError, OnProgress, handed_over
 from together_embed.engine import batching
 from together_embed.engine.flow import Counts
-from together_embed.engine.job import Job
 from together_embed.engine.roles import Role, choose
-from together_embed.engine.rows import LISTS, Arrays, Form, Row
+from together_embed.engine.rows import LISTS, Arrays, Row
 from together_embed.errors import EmbeddingsError
 from together_embed.partial import Partial
-from together_embed.process import Process
 from together_embed.settings import Key, KeySource, Settings
 from together_embed.settings import base_url as canonical
-from together_embed.transports.drive import Tasks, Threads
+from together_embed.streams import Streams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,11 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-OnProgress = Callable[[int], object] | None
-OnError = Literal["raise", "return"]
-
-
-class EmbeddingsClient:
+class EmbeddingsClient(Streams):
     """A client of one model at one embeddings endpoint, for any thread and event loop.
 
     All calls of a client share one cap on requests in flight, one brake when the server
@@ -158,7 +142,7 @@ class EmbeddingsClient:
     @property
     def counts(self) -> Counts:
         """What this process has sent with this client so far."""
-        return self._here().flow.counts
+        return self._calls.here().flow.counts
 
     def namespace(self, role: Role | None = None) -> str:
         """Name what the vectors of a role depend on, for caches of other libraries.
@@ -241,12 +225,10 @@ class EmbeddingsClient:
             DeadlineExceededError: The call's time was over before its work.
         """
         try:
-            rows: list[Row] = self._embed(texts, LISTS, role, on_progress)
+            rows: list[Row] = self._calls.embed(texts, LISTS, role, on_progress)
         except EmbeddingsError as error:
-            if on_error == "raise" or error.partial is None:
-                raise
-            return error.partial
-        return rows if on_error == "raise" else Partial(dict(enumerate(rows)), {})
+            return handed_over(error, on_error)
+        return rows if on_error == "raise" else Partial.whole(rows)
 
     @overload
     async def aembed(
@@ -278,12 +260,10 @@ class EmbeddingsClient:
     ) -> list[list[float]] | Partial:
         """Do what `embed` does, as a coroutine on the running loop."""
         try:
-            rows: list[Row] = await self._aembed(texts, LISTS, role, on_progress)
+            rows: list[Row] = await self._calls.aembed(texts, LISTS, role, on_progress)
         except EmbeddingsError as error:
-            if on_error == "raise" or error.partial is None:
-                raise
-            return error.partial
-        return rows if on_error == "raise" else Partial(dict(enumerate(rows)), {})
+            return handed_over(error, on_error)
+        return rows if on_error == "raise" else Partial.whole(rows)
 
     def embed_array(
         self, texts: Sequence[str], *, role: Role | None = None
@@ -300,179 +280,23 @@ class EmbeddingsClient:
         Raises:
             EmbeddingsError: As for `embed`.
         """
-        rows: NDArray[np.float32] = self._embed(texts, Arrays(), role)
+        rows: NDArray[np.float32] = self._calls.embed(texts, Arrays(), role)
         return rows
 
     async def aembed_array(
         self, texts: Sequence[str], *, role: Role | None = None
     ) -> NDArray[np.float32]:
         """Do what `embed_array` does, as a coroutine on the running loop."""
-        rows: NDArray[np.float32] = await self._aembed(texts, Arrays(), role)
+        rows: NDArray[np.float32] = await self._calls.aembed(texts, Arrays(), role)
         return rows
-
-    def embed_batches(
-        self, batches: Iterable[Sequence[str]], *, role: Role | None = None
-    ) -> Iterator[list[list[float]]]:
-        """Yield the embeddings of each batch in order, with many requests in flight.
-
-        Batches are taken from the iterable as they can be put to use, so that memory
-        holds what is in flight. One over `batch_size` is sent in several requests.
-
-        Args:
-            batches: Any iterable of sequences of texts.
-            role: As for `embed`.
-
-        Raises:
-            EmbeddingsError: As for `embed`; what was yielded before remains right.
-        """
-        for _, rows in self._stream(batches, LISTS, role, ordered=True):
-            yield rows
-
-    async def aembed_batches(
-        self,
-        batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
-        *,
-        role: Role | None = None,
-    ) -> AsyncIterator[list[list[float]]]:
-        """Do what `embed_batches` does on the running loop, from either iterable."""
-        run = self._astream(source.each(batches), LISTS, role, ordered=True)
-        async with aclosing(run) as groups:
-            async for _, rows in groups:
-                yield rows
-
-    def stream(
-        self,
-        texts: Iterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-    ) -> Iterator[tuple[int, list[float]]]:
-        """Yield the number and the embedding of each text of an endless iterable.
-
-        Texts are taken as they can be put to use, `batch_size` at a time: memory holds
-        what is in flight. Equal texts go out once a batch.
-
-        Args:
-            texts: Any iterable of texts. Where it blocks, answers wait for it;
-                `astream` with an async iterable does not.
-            role: As for `embed`.
-            ordered: Whether texts come out in order, or as they are completed.
-
-        Raises:
-            EmbeddingsError: As for `embed`; what was yielded before remains right.
-        """
-        batches = source.batched(texts, self._settings.batch_size)
-        for start, rows in self._stream(batches, LISTS, role, ordered=ordered):
-            yield from enumerate(rows, start)
-
-    async def astream(
-        self,
-        texts: Iterable[str] | AsyncIterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-    ) -> AsyncIterator[tuple[int, list[float]]]:
-        """Do what `stream` does on the running loop, from either iterable."""
-        batches = source.abatched(texts, self._settings.batch_size)
-        run = self._astream(batches, LISTS, role, ordered=ordered)
-        async with aclosing(run) as groups:
-            async for start, rows in groups:
-                for number, row in enumerate(rows, start):
-                    yield number, row
-
-    @overload
-    def stream_arrays(
-        self,
-        texts: Iterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-        on_error: Literal["raise"] = "raise",
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]: ...
-
-    @overload
-    def stream_arrays(
-        self,
-        texts: Iterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-        on_error: Literal["return"],
-    ) -> Iterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
-
-    def stream_arrays(
-        self,
-        texts: Iterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-        on_error: OnError = "raise",
-    ) -> Iterator[tuple[int, Any]]:
-        """Do what `stream` does, a batch at a time and as arrays. Needs numpy.
-
-        Args:
-            texts: Any iterable of texts.
-            role: As for `embed`.
-            ordered: Whether texts come out in order, or as they are completed.
-            on_error: With "return", a text that the server refuses ends nothing: its
-                error is yielded in its place.
-
-        Yields:
-            The number of a text, and an array of shape (texts from there, width); or
-            the number of a text and its error.
-
-        Raises:
-            EmbeddingsError: As for `embed`.
-        """
-        batches = source.batched(texts, self._settings.batch_size)
-        lenient = on_error == "return"
-        yield from self._stream(
-            batches, Arrays(), role, ordered=ordered, lenient=lenient
-        )
-
-    @overload
-    def astream_arrays(
-        self,
-        texts: Iterable[str] | AsyncIterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-        on_error: Literal["raise"] = "raise",
-    ) -> AsyncIterator[tuple[int, NDArray[np.float32]]]: ...
-
-    @overload
-    def astream_arrays(
-        self,
-        texts: Iterable[str] | AsyncIterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-        on_error: Literal["return"],
-    ) -> AsyncIterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
-
-    async def astream_arrays(
-        self,
-        texts: Iterable[str] | AsyncIterable[str],
-        *,
-        role: Role | None = None,
-        ordered: bool = True,
-        on_error: OnError = "raise",
-    ) -> AsyncIterator[tuple[int, Any]]:
-        """Do what `stream_arrays` does on the running loop, from either iterable."""
-        batches = source.abatched(texts, self._settings.batch_size)
-        lenient = on_error == "return"
-        run = self._astream(batches, Arrays(), role, ordered=ordered, lenient=lenient)
-        async with aclosing(run) as groups:
-            async for group in groups:
-                yield group
 
     def close(self) -> None:
         """Close the connections. The client opens new ones when it is used again."""
-        self._here().close()
+        self._calls.here().close()
 
     async def aclose(self) -> None:
         """Close the connections, those of the running loop before this returns."""
-        here = self._here()
+        here = self._calls.here()
         if here.by_aiohttp:
             await here.by_aiohttp.aclose()
         here.close()
@@ -515,112 +339,6 @@ class EmbeddingsClient:
         twin._set_up(self._settings)
         return twin
 
-    def _embed(
-        self,
-        texts: Sequence[str],
-        form: Form,
-        role: Role | None,
-        on_progress: OnProgress = None,
-    ) -> Any:
-        if not _some(texts):
-            return form.empty(0, 0)
-        here = self._here()
-        driver = Threads(here.sync(), here.memory)
-        job = here.job(driver.wake, form, role, on_progress=on_progress)
-        try:
-            driver.feed(job, texts)
-            job.complete()
-            ((_, rows),) = driver.run(job, iter(()))
-        except EmbeddingsError as error:
-            raise self._explained(error, job, texts, role) from None
-        return rows
-
-    async def _aembed(
-        self,
-        texts: Sequence[str],
-        form: Form,
-        role: Role | None,
-        on_progress: OnProgress = None,
-    ) -> Any:
-        if not _some(texts):
-            return form.empty(0, 0)
-        here = self._here()
-        driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver.wake, form, role, on_progress=on_progress)
-        try:
-            await driver.feed(job, texts)
-            job.complete()
-            async with aclosing(driver.run(job, source.nothing())) as groups:
-                ((_, rows),) = [group async for group in groups]
-        except EmbeddingsError as error:
-            raise self._explained(error, job, texts, role) from None
-        return rows
-
-    def _explained(
-        self,
-        error: EmbeddingsError,
-        job: Job,
-        texts: Sequence[str],
-        role: Role | None,
-    ) -> EmbeddingsError:
-        """Let an error carry what the call has done all the same."""
-        error.partial = self._partial(job, texts, role)
-        return error
-
-    def _partial(self, job: Job, texts: Sequence[str], role: Role | None) -> Partial:
-        def again(numbers: list[int]) -> Partial:
-            left = [texts[number] for number in numbers]
-            return self.embed(left, role=role, on_error="return")
-
-        async def aagain(numbers: list[int]) -> Partial:
-            left = [texts[number] for number in numbers]
-            return await self.aembed(left, role=role, on_error="return")
-
-        return Partial(*job.partial(), again, aagain)
-
-    def _stream(
-        self,
-        batches: Iterable[Sequence[str]],
-        form: Form,
-        role: Role | None,
-        *,
-        ordered: bool,
-        lenient: bool = False,
-    ) -> Iterator[tuple[int, Any]]:
-        here = self._here()
-        driver = Threads(here.sync(), here.memory)
-        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
-        yield from driver.run(job, iter(batches))
-
-    async def _astream(
-        self,
-        batches: AsyncIterator[Sequence[str]],
-        form: Form,
-        role: Role | None,
-        *,
-        ordered: bool,
-        lenient: bool = False,
-    ) -> AsyncGenerator[tuple[int, Any], None]:
-        here = self._here()
-        driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
-        async with aclosing(driver.run(job, batches)) as groups:
-            async for group in groups:
-                yield group
-
     def _set_up(self, settings: Settings) -> None:
         self._settings = settings
-        self._process = Process(settings)
-
-    def _here(self) -> Process:
-        """Return what belongs to this process; a forked child starts with its own."""
-        process = self._process
-        if process.pid != os.getpid():
-            # The parent's stays referenced: its sockets are the parent's to close.
-            process = self._process = Process(self._settings, process)
-        return process
-
-
-def _some(texts: Sequence[str]) -> bool:
-    """Tell whether there is anything to do; numpy arrays have no truth of their own."""
-    return isinstance(texts, str) or len(texts) > 0
+        self._calls = Calls(settings)

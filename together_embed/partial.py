@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,11 @@ class Partial:
     remaining: tuple[int, ...] = ()
     _again: Again | None = field(default=None, repr=False, compare=False)
     _aagain: AgainAsync | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def whole(cls, rows: Sequence[Any]) -> Partial:
+        """Return the state of a call that has a vector for every text."""
+        return cls(dict(enumerate(rows)), {})
 
     def resume(self) -> list[list[float]]:
         """Ask again for what failed or remained, and return all vectors in order.

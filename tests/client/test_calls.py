@@ -279,7 +279,7 @@ def test_a_connection_closed_before_the_answer_is_tried_again_without_a_wait(
     endpoint.fail(kind, times=2)
     client = EmbeddingsClient("m", api_key=KEY, base_url=endpoint.base_url, deadline=5)
     # A wait would be the dice's, of a second and more in the mean.
-    client._process._policy.__dict__["random"] = lambda: 1e9
+    client._calls._process._policy.__dict__["random"] = lambda: 1e9
     assert colour.embed(client, ["a"]) == right(["a"])
     assert endpoint.requests == 3
     colour.close(client)

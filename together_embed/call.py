@@ -1,0 +1,167 @@
+"""One call, from its texts to what its caller gets: process, job and driver together.
+
+Both colours do the same here: take what belongs to this process, make a job of the
+call, and hand it to the driver of their colour. What goes wrong takes along what the
+call has done all the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing
+from typing import Any, Literal
+
+from together_embed import source
+from together_embed.engine.job import Job
+from together_embed.engine.roles import Role
+from together_embed.engine.rows import LISTS, Form
+from together_embed.errors import EmbeddingsError
+from together_embed.partial import Partial
+from together_embed.process import Process
+from together_embed.settings import Settings
+from together_embed.transports.drive import Tasks, Threads
+
+OnProgress = Callable[[int], object] | None
+OnError = Literal["raise", "return"]
+
+
+class Calls:
+    """The calls of one client.
+
+    Args:
+        settings: What the client was told.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process = Process(settings)
+
+    def here(self) -> Process:
+        """Return what belongs to this process; a forked child starts with its own."""
+        process = self._process
+        if process.pid != os.getpid():
+            # The parent's stays referenced: its sockets are the parent's to close.
+            process = self._process = Process(self._settings, process)
+        return process
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        form: Form,
+        role: Role | None,
+        on_progress: OnProgress = None,
+    ) -> Any:
+        """Return the rows of the texts.
+
+        Raises:
+            EmbeddingsError: The call is not whole; `partial` holds what is there.
+        """
+        if not _some(texts):
+            return form.empty(0, 0)
+        here = self.here()
+        driver = Threads(here.sync(), here.memory)
+        job = here.job(driver.wake, form, role, on_progress=on_progress)
+        try:
+            driver.feed(job, texts)
+            job.complete()
+            ((_, rows),) = driver.run(job, iter(()))
+        except EmbeddingsError as error:
+            error.partial = self._partial(job, texts, role)
+            raise error from None
+        return rows
+
+    async def aembed(
+        self,
+        texts: Sequence[str],
+        form: Form,
+        role: Role | None,
+        on_progress: OnProgress = None,
+    ) -> Any:
+        """Do what `embed` does on the running loop."""
+        if not _some(texts):
+            return form.empty(0, 0)
+        here = self.here()
+        driver = Tasks(here.asynchronous(), here.memory)
+        job = here.job(driver.wake, form, role, on_progress=on_progress)
+        try:
+            await driver.feed(job, texts)
+            job.complete()
+            async with aclosing(driver.run(job, source.nothing())) as groups:
+                ((_, rows),) = [group async for group in groups]
+        except EmbeddingsError as error:
+            error.partial = self._partial(job, texts, role)
+            raise error from None
+        return rows
+
+    def stream(
+        self,
+        batches: Iterable[Sequence[str]],
+        form: Form,
+        role: Role | None,
+        *,
+        ordered: bool,
+        lenient: bool = False,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield the number of the first text of each group, and its rows."""
+        here = self.here()
+        driver = Threads(here.sync(), here.memory)
+        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
+        yield from driver.run(job, iter(batches))
+
+    async def astream(
+        self,
+        batches: AsyncIterator[Sequence[str]],
+        form: Form,
+        role: Role | None,
+        *,
+        ordered: bool,
+        lenient: bool = False,
+    ) -> AsyncGenerator[tuple[int, Any], None]:
+        """Do what `stream` does on the running loop."""
+        here = self.here()
+        driver = Tasks(here.asynchronous(), here.memory)
+        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
+        async with aclosing(driver.run(job, batches)) as groups:
+            async for group in groups:
+                yield group
+
+    def _partial(self, job: Job, texts: Sequence[str], role: Role | None) -> Partial:
+        def again(numbers: list[int]) -> Partial:
+            left = [texts[number] for number in numbers]
+            try:
+                return Partial.whole(self.embed(left, LISTS, role))
+            except EmbeddingsError as error:
+                return handed_over(error, "return")
+
+        async def aagain(numbers: list[int]) -> Partial:
+            left = [texts[number] for number in numbers]
+            try:
+                return Partial.whole(await self.aembed(left, LISTS, role))
+            except EmbeddingsError as error:
+                return handed_over(error, "return")
+
+        return Partial(*job.partial(), again, aagain)
+
+
+def handed_over(error: EmbeddingsError, on_error: OnError) -> Partial:
+    """Return what a call did that went wrong, where its caller wants that.
+
+    Raises:
+        EmbeddingsError: The caller wants the error, or it came before the call began.
+    """
+    if on_error == "raise" or error.partial is None:
+        raise error
+    return error.partial
+
+
+def _some(texts: Sequence[str]) -> bool:
+    """Tell whether there is anything to do; numpy arrays have no truth of their own."""
+    return isinstance(texts, str) or len(texts) > 0

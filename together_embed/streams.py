@@ -1,0 +1,183 @@
+"""Many texts, one after another: the calls that yield as answers come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from together_embed import source
+from together_embed.call import Calls, OnError
+from together_embed.engine.roles import Role
+from together_embed.engine.rows import LISTS, Arrays
+from together_embed.errors import EmbeddingsError
+from together_embed.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Streams:
+    """The part of a client that never holds more than what is in flight."""
+
+    _calls: Calls
+    _settings: Settings
+
+    def embed_batches(
+        self, batches: Iterable[Sequence[str]], *, role: Role | None = None
+    ) -> Iterator[list[list[float]]]:
+        """Yield the embeddings of each batch in order, with many requests in flight.
+
+        Batches are taken from the iterable as they can be put to use, so that memory
+        holds what is in flight. One over `batch_size` is sent in several requests.
+
+        Args:
+            batches: Any iterable of sequences of texts.
+            role: As for `embed`.
+
+        Raises:
+            EmbeddingsError: As for `embed`; what was yielded before remains right.
+        """
+        for _, rows in self._calls.stream(batches, LISTS, role, ordered=True):
+            yield rows
+
+    async def aembed_batches(
+        self,
+        batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
+        *,
+        role: Role | None = None,
+    ) -> AsyncIterator[list[list[float]]]:
+        """Do what `embed_batches` does on the running loop, from either iterable."""
+        run = self._calls.astream(source.each(batches), LISTS, role, ordered=True)
+        async with aclosing(run) as groups:
+            async for _, rows in groups:
+                yield rows
+
+    def stream(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+    ) -> Iterator[tuple[int, list[float]]]:
+        """Yield the number and the embedding of each text of an endless iterable.
+
+        Texts are taken as they can be put to use, `batch_size` at a time: memory holds
+        what is in flight. Equal texts go out once a batch.
+
+        Args:
+            texts: Any iterable of texts. Where it blocks, answers wait for it;
+                `astream` with an async iterable does not.
+            role: As for `embed`.
+            ordered: Whether texts come out in order, or as they are completed.
+
+        Raises:
+            EmbeddingsError: As for `embed`; what was yielded before remains right.
+        """
+        batches = source.batched(texts, self._settings.batch_size)
+        for start, rows in self._calls.stream(batches, LISTS, role, ordered=ordered):
+            yield from enumerate(rows, start)
+
+    async def astream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+    ) -> AsyncIterator[tuple[int, list[float]]]:
+        """Do what `stream` does on the running loop, from either iterable."""
+        batches = source.abatched(texts, self._settings.batch_size)
+        run = self._calls.astream(batches, LISTS, role, ordered=ordered)
+        async with aclosing(run) as groups:
+            async for start, rows in groups:
+                for number, row in enumerate(rows, start):
+                    yield number, row
+
+    @overload
+    def stream_arrays(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]: ...
+
+    @overload
+    def stream_arrays(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> Iterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
+
+    def stream_arrays(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: OnError = "raise",
+    ) -> Iterator[tuple[int, Any]]:
+        """Do what `stream` does, a batch at a time and as arrays. Needs numpy.
+
+        Args:
+            texts: Any iterable of texts.
+            role: As for `embed`.
+            ordered: Whether texts come out in order, or as they are completed.
+            on_error: With "return", a text that the server refuses ends nothing: its
+                error is yielded in its place.
+
+        Yields:
+            The number of a text, and an array of shape (texts from there, width); or
+            the number of a text and its error.
+
+        Raises:
+            EmbeddingsError: As for `embed`.
+        """
+        batches = source.batched(texts, self._settings.batch_size)
+        lenient = on_error == "return"
+        yield from self._calls.stream(
+            batches, Arrays(), role, ordered=ordered, lenient=lenient
+        )
+
+    @overload
+    def astream_arrays(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncIterator[tuple[int, NDArray[np.float32]]]: ...
+
+    @overload
+    def astream_arrays(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> AsyncIterator[tuple[int, NDArray[np.float32] | EmbeddingsError]]: ...
+
+    async def astream_arrays(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: OnError = "raise",
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """Do what `stream_arrays` does on the running loop, from either iterable."""
+        batches = source.abatched(texts, self._settings.batch_size)
+        lenient = on_error == "return"
+        run = self._calls.astream(
+            batches, Arrays(), role, ordered=ordered, lenient=lenient
+        )
+        async with aclosing(run) as groups:
+            async for group in groups:
+                yield group
