@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from together_embed.address import BASE_URL
 from together_embed.errors import ConfigurationError
-from together_embed.settings import BASE_URL, KEY_VARIABLE
+from together_embed.key import KEY_VARIABLE
 
 BASE_URL_VARIABLES = ("TOGETHER_API_BASE", "TOGETHER_BASE_URL")
 """The first is langchain-together's, and wins: its users change only the import."""

@@ -31,9 +31,9 @@ from llama_index_together_embed.asking import (
     one_by_one,
 )
 from llama_index_together_embed.call import Call
+from together_embed.address import base_url as canonical
 from together_embed.client import EmbeddingsClient
-from together_embed.settings import KeySource
-from together_embed.settings import base_url as canonical
+from together_embed.key import KeySource
 
 if TYPE_CHECKING:
     from typing_extensions import Self

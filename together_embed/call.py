@@ -74,7 +74,7 @@ class Calls:
             job.complete()
             ((_, rows),) = driver.run(job, iter(()))
         except EmbeddingsError as error:
-            error.partial = self._partial(job, texts, role)
+            error.partial = self._partial(error, job, texts, role)
             raise error from None
         return rows
 
@@ -97,7 +97,7 @@ class Calls:
             async with aclosing(driver.run(job, source.nothing())) as groups:
                 ((_, rows),) = [group async for group in groups]
         except EmbeddingsError as error:
-            error.partial = self._partial(job, texts, role)
+            error.partial = self._partial(error, job, texts, role)
             raise error from None
         return rows
 
@@ -133,7 +133,13 @@ class Calls:
             async for group in groups:
                 yield group
 
-    def _partial(self, job: Job, texts: Sequence[str], role: Role | None) -> Partial:
+    def _partial(
+        self,
+        error: EmbeddingsError,
+        job: Job,
+        texts: Sequence[str],
+        role: Role | None,
+    ) -> Partial:
         def again(numbers: list[int]) -> Partial:
             left = [texts[number] for number in numbers]
             try:
@@ -148,7 +154,11 @@ class Calls:
             except EmbeddingsError as error:
                 return handed_over(error, "return")
 
-        return Partial(*job.partial(), again, aagain)
+        results, failures, remaining = job.partial()
+        if not job.began:  # a text was refused before anything was sent
+            failures = dict.fromkeys(error.indices, error)
+            remaining = tuple(n for n in range(len(texts)) if n not in failures)
+        return Partial(results, failures, remaining, again, aagain)
 
 
 def handed_over(error: EmbeddingsError, on_error: OnError) -> Partial:

@@ -9,15 +9,16 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from together_embed.address import base_url as canonical
 from together_embed.call import Calls, OnError, OnProgress, handed_over
 from together_embed.engine import batching
 from together_embed.engine.flow import Counts
 from together_embed.engine.roles import Role, choose
 from together_embed.engine.rows import LISTS, Arrays, Row
 from together_embed.errors import EmbeddingsError
+from together_embed.key import Key, KeySource
 from together_embed.partial import Partial
-from together_embed.settings import Key, KeySource, Settings
-from together_embed.settings import base_url as canonical
+from together_embed.settings import Settings
 from together_embed.streams import Streams
 
 if TYPE_CHECKING:

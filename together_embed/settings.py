@@ -1,116 +1,20 @@
-"""Settings that were checked once: the key, hidden, and one canonical base URL."""
+"""Settings that were checked once, and the headers that they make."""
 
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
-from typing import Any, Literal, Protocol, TypeGuard
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
+from together_embed.address import is_near, is_together
 from together_embed.engine.roles import Roles
 from together_embed.errors import ConfigurationError
-
-BASE_URL = "https://api.together.ai/v1"
-"""Where Together's published contract says that the API is."""
-KEY_VARIABLE = "TOGETHER_API_KEY"
-BASE_URL_VARIABLES = ("TOGETHER_BASE_URL", "TOGETHER_API_BASE")
-"""The vendor's own variable, and the one of LangChain's users."""
-
-
-class HasSecret(Protocol):
-    """A secret as pydantic keeps it (`SecretStr`)."""
-
-    def get_secret_value(self) -> str:
-        """Return the secret."""
-
-
-KeySource = str | HasSecret | Callable[[], str] | None
-
-
-class Key:
-    """An API key that shows itself to nobody but the request's header.
-
-    It is neither printed nor pickled: an unpickled one asks the environment. A callable
-    is asked for each request, so that keys can be rotated.
-    """
-
-    __slots__ = ("_shown", "_source")
-
-    def __init__(self, source: KeySource = None) -> None:
-        self._source = source
-        # Where keys rotate, a server may repeat one that the source has forgotten.
-        self._shown: deque[str] = deque(maxlen=64)
-        if isinstance(source, str) or _has_secret(source):
-            self.reveal()  # an unusable key is refused at once
-
-    def reveal(self) -> str | None:
-        """Return the cleaned key, or None where there is none.
-
-        Raises:
-            ConfigurationError: The key cannot stand in a header.
-        """
-        source = self._source
-        if source is None:
-            source = os.environ.get(KEY_VARIABLE)
-        elif _has_secret(source):
-            source = source.get_secret_value()
-        elif callable(source):
-            source = source()
-        key = _clean(source)
-        if key is not None and key not in self._shown:
-            self._shown.append(key)
-        return key
-
-    @property
-    def rotates(self) -> bool:
-        """Whether it is asked for each request."""
-        return callable(self._source) and not _has_secret(self._source)
-
-    def scrub(self, words: str) -> str:
-        """Take the keys of late out of what a server said."""
-        return _hide(words, *tuple(self._shown))
-
-    def __repr__(self) -> str:
-        return "Key(hidden)"
-
-    def __reduce__(self) -> tuple[type[Key], tuple[()]]:
-        return Key, ()
-
-    def __copy__(self) -> Key:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Key:
-        return self
-
-
-def _has_secret(source: object) -> TypeGuard[HasSecret]:
-    return hasattr(source, "get_secret_value")
-
-
-def _clean(key: object) -> str | None:
-    """Undo what copying a key adds to it; refuse what no header can carry."""
-    if key is None:
-        return None
-    if not isinstance(key, str):
-        raise ConfigurationError(f"the API key is a {type(key).__name__}, not a string")
-    key = key.strip()
-    if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
-        key = key[1:-1].strip()
-    if key[:7].lower() == "bearer ":
-        key = key[7:].strip()
-    if not re.fullmatch(r"[\x21-\x7e]*", key) or re.search(r"[\"']", key):
-        raise ConfigurationError(
-            "the API key holds a space, a quote or a character that no header can "
-            "carry; copy it anew (it is not shown here)"
-        )
-    return key or None
+from together_embed.key import KEY_VARIABLE, Key, hide
 
 
 @dataclass(frozen=True)
@@ -227,7 +131,7 @@ class Settings:
         if not (
             self.base_url.startswith("https:")
             or self.allow_insecure_http
-            or _is_near(host)
+            or is_near(host)
         ):
             raise ConfigurationError(
                 f"the key would go to {host} over plain http, for all to read: use "
@@ -240,20 +144,13 @@ class Settings:
         """Take the key out of what a server said."""
         for value in self.headers.values():
             secret = value.split()[-1:]  # without a scheme such as Bearer
-            words = _hide(words, *secret)
+            words = hide(words, *secret)
         return self.key.scrub(words)
 
 
 def _is_secret(header: str) -> bool:
     words = ("authorization", "api-key", "token", "secret", "cookie")
     return any(word in header.lower() for word in words)
-
-
-def _hide(words: str, *secrets: str) -> str:
-    for secret in secrets:
-        if len(secret) > 3:
-            words = words.replace(secret, "[hidden]")
-    return words
 
 
 def _at_least(name: str, value: object, least: int) -> None:
@@ -293,66 +190,6 @@ def _json(name: str, value: object) -> None:
         msgspec.json.encode(value)
     except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(f"{name} cannot be written as JSON") from None
-
-
-def base_url(given: str | None) -> str:
-    """Return the one canonical form of a base URL, from the environment if not given.
-
-    `/v1` is added where there is no path; doubled `/v1`, slashes and a trailing
-    `/embeddings` are taken away. A path that ends in `/embeddings` without a version is
-    taken at its word, so that servers with the route at their root can be reached.
-
-    Raises:
-        ConfigurationError: It is no http(s) address, or carries credentials or a query.
-    """
-    named = (os.environ.get(name) for name in BASE_URL_VARIABLES)
-    url = (given or next(filter(None, named), None) or BASE_URL).strip()
-    parts = _split(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            f"base_url must be http(s):// and a host, such as {BASE_URL}"
-        )
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            "base_url carries credentials; pass the key as api_key instead"
-        )
-    if parts.query or parts.fragment:
-        raise ConfigurationError("base_url carries a query; pass it as query= instead")
-    path = re.sub(r"/+", "/", parts.path).rstrip("/")
-    path, exact, _ = (
-        path.rpartition("/embeddings")
-        if path.endswith("/embeddings")
-        else (path, "", "")
-    )
-    path = re.sub(r"(/v1)+$", "/v1", path)
-    if not path and (not exact or is_together(parts.hostname)):
-        path = "/v1"
-    return urlunsplit((parts.scheme, parts.netloc.lower(), path, "", ""))
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - read since it is this that checks it
-    except ValueError:
-        raise ConfigurationError(
-            "base_url has an address or port that is none"
-        ) from None
-    return parts
-
-
-def is_together(host: str) -> bool:
-    """Tell whether a host is one of Together's, where no request goes without a key."""
-    return re.search(r"(^|\.)together\.(ai|xyz)$", host.lower()) is not None
-
-
-def _is_near(host: str) -> bool:
-    """Tell whether a host is this machine or one of a private network, by its name."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
-    return address.is_loopback or address.is_private or address.is_link_local
 
 
 USER_AGENT = "together-embed"

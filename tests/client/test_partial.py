@@ -13,6 +13,7 @@ from together_embed.errors import (
     BadRequestError,
     ConfigurationError,
     EmbeddingsError,
+    InputError,
     UnprocessableError,
 )
 from together_embed.local import LocalEndpoint
@@ -55,6 +56,17 @@ def test_refused_texts_of_several_batches_are_each_named(colour) -> None:
             colour.embed(client, with_long(101, 140, 255))
     assert list(raised.value.failures) == [101, 140, 255]  # once out, equal or not
     assert len(raised.value.results) == 297
+
+
+def test_a_text_that_is_none_fails_and_the_others_remain(colour) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+        partial = colour.embed(client, ["a", " ", "b"], on_error="return")
+        assert partial.results == {}
+        assert [type(error) for error in partial.failures.values()] == [InputError]
+        assert list(partial.failures) == [1]
+        assert partial.remaining == (0, 2)
+        assert endpoint.requests == 0
 
 
 def test_a_call_may_return_what_there_is_instead_of_raising(colour) -> None:

@@ -11,8 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from together_embed import EmbeddingsClient
+from together_embed.address import BASE_URL, base_url
 from together_embed.errors import ConfigurationError
-from together_embed.settings import BASE_URL, Key, base_url
+from together_embed.key import Key
 
 KEY = "canary-key-0123456789"
 LOCAL = "http://127.0.0.1:9/v1"

@@ -227,6 +227,11 @@ class Job:
         self._complete = True
 
     @property
+    def began(self) -> bool:
+        """Whether any text was taken on."""
+        return self._added > 0
+
+    @property
     def hungry(self) -> bool:
         """Whether another group could be put to use now."""
         return (

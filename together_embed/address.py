@@ -1,0 +1,75 @@
+"""Where the server is: one canonical base URL, whatever form it was written in."""
+
+from __future__ import annotations
+
+import os
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from together_embed.errors import ConfigurationError
+
+BASE_URL = "https://api.together.ai/v1"
+"""Where Together's published contract says that the API is."""
+BASE_URL_VARIABLES = ("TOGETHER_BASE_URL", "TOGETHER_API_BASE")
+"""The vendor's own variable, and the one of LangChain's users."""
+
+
+def base_url(given: str | None) -> str:
+    """Return the one canonical form of a base URL, from the environment if not given.
+
+    `/v1` is added where there is no path; doubled `/v1`, slashes and a trailing
+    `/embeddings` are taken away. A path that ends in `/embeddings` without a version is
+    taken at its word, so that servers with the route at their root can be reached.
+
+    Raises:
+        ConfigurationError: It is no http(s) address, or carries credentials or a query.
+    """
+    named = (os.environ.get(name) for name in BASE_URL_VARIABLES)
+    url = (given or next(filter(None, named), None) or BASE_URL).strip()
+    parts = _split(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            f"base_url must be http(s):// and a host, such as {BASE_URL}"
+        )
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            "base_url carries credentials; pass the key as api_key instead"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError("base_url carries a query; pass it as query= instead")
+    path = re.sub(r"/+", "/", parts.path).rstrip("/")
+    path, exact, _ = (
+        path.rpartition("/embeddings")
+        if path.endswith("/embeddings")
+        else (path, "", "")
+    )
+    path = re.sub(r"(/v1)+$", "/v1", path)
+    if not path and (not exact or is_together(parts.hostname)):
+        path = "/v1"
+    return urlunsplit((parts.scheme, parts.netloc.lower(), path, "", ""))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - read since it is this that checks it
+    except ValueError:
+        raise ConfigurationError(
+            "base_url has an address or port that is none"
+        ) from None
+    return parts
+
+
+def is_together(host: str) -> bool:
+    """Tell whether a host is one of Together's, where no request goes without a key."""
+    return re.search(r"(^|\.)together\.(ai|xyz)$", host.lower()) is not None
+
+
+def is_near(host: str) -> bool:
+    """Tell whether a host is this machine or one of a private network, by its name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
+    return address.is_loopback or address.is_private or address.is_link_local

@@ -1,0 +1,110 @@
+"""An API key that is shown to the server only: never printed, logged or pickled."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeGuard
+
+from together_embed.errors import ConfigurationError
+
+KEY_VARIABLE = "TOGETHER_API_KEY"
+
+
+class HasSecret(Protocol):
+    """A secret as pydantic keeps it (`SecretStr`)."""
+
+    def get_secret_value(self) -> str:
+        """Return the secret."""
+
+
+KeySource = str | HasSecret | Callable[[], str] | None
+
+
+class Key:
+    """An API key that shows itself to nobody but the request's header.
+
+    It is neither printed nor pickled: an unpickled one asks the environment. A callable
+    is asked for each request, so that keys can be rotated.
+    """
+
+    __slots__ = ("_shown", "_source")
+
+    def __init__(self, source: KeySource = None) -> None:
+        self._source = source
+        # Where keys rotate, a server may repeat one that the source has forgotten.
+        self._shown: deque[str] = deque(maxlen=64)
+        if isinstance(source, str) or _has_secret(source):
+            self.reveal()  # an unusable key is refused at once
+
+    def reveal(self) -> str | None:
+        """Return the cleaned key, or None where there is none.
+
+        Raises:
+            ConfigurationError: The key cannot stand in a header.
+        """
+        source = self._source
+        if source is None:
+            source = os.environ.get(KEY_VARIABLE)
+        elif _has_secret(source):
+            source = source.get_secret_value()
+        elif callable(source):
+            source = source()
+        key = _clean(source)
+        if key is not None and key not in self._shown:
+            self._shown.append(key)
+        return key
+
+    @property
+    def rotates(self) -> bool:
+        """Whether it is asked for each request."""
+        return callable(self._source) and not _has_secret(self._source)
+
+    def scrub(self, words: str) -> str:
+        """Take the keys of late out of what a server said."""
+        return hide(words, *tuple(self._shown))
+
+    def __repr__(self) -> str:
+        return "Key(hidden)"
+
+    def __reduce__(self) -> tuple[type[Key], tuple[()]]:
+        return Key, ()
+
+    def __copy__(self) -> Key:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Key:
+        return self
+
+
+def _has_secret(source: object) -> TypeGuard[HasSecret]:
+    return hasattr(source, "get_secret_value")
+
+
+def _clean(key: object) -> str | None:
+    """Undo what copying a key adds to it; refuse what no header can carry."""
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the API key is a {type(key).__name__}, not a string")
+    key = key.strip()
+    if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
+        key = key[1:-1].strip()
+    if key[:7].lower() == "bearer ":
+        key = key[7:].strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", key) or re.search(r"[\"']", key):
+        raise ConfigurationError(
+            "the API key holds a space, a quote or a character that no header can "
+            "carry; copy it anew (it is not shown here)"
+        )
+    return key or None
+
+
+def hide(words: str, *secrets: str) -> str:
+    """Take secrets out of words; what is as short as a word is none."""
+    for secret in secrets:
+        if len(secret) > 3:
+            words = words.replace(secret, "[hidden]")
+    return words
