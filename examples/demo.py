@@ -103,12 +103,12 @@ def fill_llama_index(model: TogetherEmbedding, passages: list[Passage]) -> Searc
 @contextmanager
 def watched(name: str, total: int, client: EmbeddingsClient) -> Iterator[None]:
     """Show a bar that follows what a client brings home, then one line of counts."""
-    before, start = client.counts, time.perf_counter()
+    before, start = client.stats, time.perf_counter()
 
     class Bar(Progress):
         def get_renderables(self) -> Any:
             for task in self.tasks:
-                task.completed = client.counts.texts - before.texts
+                task.completed = client.stats.texts - before.texts
             return super().get_renderables()
 
     columns = TextColumn(f"  {name:<12}"), BarColumn(40), MofNCompleteColumn()
@@ -117,7 +117,7 @@ def watched(name: str, total: int, client: EmbeddingsClient) -> Iterator[None]:
         bar.add_task(name, total=total)
         yield
     seconds = time.perf_counter() - start
-    requests = client.counts.requests - before.requests
+    requests = client.stats.requests - before.requests
     console.print(
         f"  [green]✓[/] {name:<12}[bold]{total}[/] texts, "
         f"[bold]{requests}[/] request{'s' * (requests != 1)}, "

@@ -27,6 +27,7 @@ from pydantic import (
 
 from langchain_together_embed import arguments, progress, values
 from together_embed.client import EmbeddingsClient
+from together_embed.settings import OnBatch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -89,6 +90,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             the server gives to it. A list without it would pair texts wrongly.
         show_progress_bar: Whether `embed_documents` draws a bar, by tqdm.
         allow_insecure_http: Send the key over plain http to a public host.
+        on_batch: Is called with a `together_embed.BatchStats` for each batch that was
+            answered or has failed for good. It is in no dump and no pickle.
 
     Raises:
         ConfigurationError: A setting cannot work, or is of another adapter and cannot
@@ -129,6 +132,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     skip_empty: bool = False
     show_progress_bar: bool = False
     allow_insecure_http: bool = False
+    on_batch: OnBatch | None = Field(default=None, exclude=True, repr=False)
 
     _made: _Made | None = PrivateAttr(default=None)
 
@@ -215,6 +219,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             "on_drift": self.on_drift,
             "allow_blank": self.skip_empty,
             "allow_insecure_http": self.allow_insecure_http,
+            "on_batch": self.on_batch,
         }
 
     def close(self) -> None:
@@ -273,6 +278,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         memo = {} if memo is None else memo
         memo[id(self.together_api_key)] = self.together_api_key  # may hold locks
+        memo[id(self.on_batch)] = self.on_batch
         return super().__deepcopy__(memo)
 
     @field_serializer("together_api_key", when_used="json")
@@ -287,7 +293,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     def __getstate__(self) -> dict[Any, Any]:
         state: dict[Any, Any] = super().__getstate__()
-        fields = {**state["__dict__"], "together_api_key": None}
+        fields = {**state["__dict__"], "together_api_key": None, "on_batch": None}
         fields["default_headers"] = values.without_authorization(self.default_headers)
         private = {**(state["__pydantic_private__"] or {}), "_made": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}

@@ -34,6 +34,7 @@ from llama_index_together_embed.call import Call
 from together_embed.address import base_url as canonical
 from together_embed.client import EmbeddingsClient
 from together_embed.key import KeySource
+from together_embed.settings import OnBatch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,6 +82,8 @@ class TogetherEmbedding(BaseEmbedding):
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
         allow_insecure_http: Send the key over plain http to a public host.
+        on_batch: Is called with a `together_embed.BatchStats` for each batch that was
+            answered or has failed for good. It is in no dump and no pickle.
         num_workers: Batches of one async call that may be on their way together.
         callback_manager: Gets an event for the start and the end of each batch.
         embeddings_cache: A `BaseKVStore` of vectors that are known. Its keys name the
@@ -114,6 +117,7 @@ class TogetherEmbedding(BaseEmbedding):
     default_headers: dict[str, str] | None = Field(exclude=True, repr=False)
     default_query: dict[str, str] | None = Field(exclude=True, repr=False)
     allow_insecure_http: bool = Field(exclude=True)
+    on_batch: Any | None = Field(default=None, exclude=True, repr=False)
 
     query_prefix: str | None
     document_prefix: str | None
@@ -150,6 +154,7 @@ class TogetherEmbedding(BaseEmbedding):
         cache: str | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         allow_insecure_http: bool = False,
+        on_batch: OnBatch | None = None,
         num_workers: int | None = None,
         callback_manager: CallbackManager | None = None,
         embeddings_cache: Any | None = None,
@@ -188,6 +193,7 @@ class TogetherEmbedding(BaseEmbedding):
             "cache": cache,
             "on_drift": on_drift,
             "allow_insecure_http": allow_insecure_http,
+            "on_batch": on_batch,
             "num_workers": num_workers,
             "callback_manager": callback_manager or CallbackManager([]),
             "embeddings_cache": embeddings_cache,
@@ -302,6 +308,7 @@ class TogetherEmbedding(BaseEmbedding):
         # A budget, a cache and its locks are shared; so is whatever reads the key.
         for shared in (
             self.api_key,
+            self.on_batch,
             self.rate_limiter,
             self.embeddings_cache,
             self.callback_manager,
@@ -313,7 +320,7 @@ class TogetherEmbedding(BaseEmbedding):
         # Not the inherited one: it deletes from the living object what it leaves out.
         kept = {}
         for name, value in self.__dict__.items():
-            if name == "api_key":
+            if name in ("api_key", "on_batch"):
                 continue
             if name == "default_headers":
                 value = _without_authorization(value)
@@ -350,6 +357,7 @@ class TogetherEmbedding(BaseEmbedding):
             "cache": self.cache,
             "on_drift": self.on_drift,
             "allow_insecure_http": self.allow_insecure_http,
+            "on_batch": self.on_batch,
         }
 
 

@@ -89,4 +89,4 @@ def _ninety(regime: Regime, landings: list[Landing]) -> float | None:
 
 def report(world: World) -> str:
     """Say in a line what each client has settled on."""
-    return "; ".join(str(client.flow.counts) for client in world.clients[:3])
+    return "; ".join(str(client.stats) for client in world.clients[:3])

@@ -15,9 +15,10 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from together_embed.engine.flow import CEILING, Flow
-from together_embed.engine.job import Dialect, Job, Plan, Step, Ticket
+from together_embed.engine.job import Dialect, Job, Plan, Step, Ticket, stats
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.retry import Policy
+from together_embed.engine.stats import Stats, Tally
 
 ONE_WAY = 0.01
 """Seconds that a request, or an answer, is on the network."""
@@ -65,12 +66,18 @@ class Client:
         self.policy = policy
         self.flow = Flow(CEILING, policy, nullcontext())
         self.dialect = Dialect(base64=False, learns=False)
+        self.tally = Tally()
         self.calls: list[Call] = []
 
     @property
     def failed(self) -> int:
         """How many of its calls ended in an error."""
         return sum(call.failure is not None for call in self.calls)
+
+    @property
+    def stats(self) -> Stats:
+        """What it has sent and settled on."""
+        return stats(self.tally, self.flow, self.dialect)
 
     def start(self, source: Iterator[list[str]], at: float = 0.0) -> Call:
         """Start a call at some moment."""
@@ -104,6 +111,7 @@ class Call:
             self._world.now,
             self._wake,
             ordered=False,
+            tally=client.tally,
         )
         self._turn()
 
@@ -172,7 +180,7 @@ class Call:
             self.job.result()
         except Exception as failure:
             self.failure = failure
-        self.job.close()
+        self.job.close(self._world.now)
 
 
 @dataclass

@@ -5,7 +5,8 @@ raises; `together_embed.local` is an endpoint on this machine to try it with.
 """
 
 from together_embed.client import EmbeddingsClient
+from together_embed.engine.stats import BatchStats, Stats
 from together_embed.errors import EmbeddingsError
 
-__all__ = ["EmbeddingsClient", "EmbeddingsError", "__version__"]
+__all__ = ["BatchStats", "EmbeddingsClient", "EmbeddingsError", "Stats", "__version__"]
 __version__ = "0.1.0"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from together_embed.address import base_url as canonical
 from together_embed.call import Calls, OnError, OnProgress, handed_over
 from together_embed.engine import batching
-from together_embed.engine.flow import Counts
 from together_embed.engine.roles import Role, choose
 from together_embed.engine.rows import LISTS, Arrays, Row
+from together_embed.engine.stats import Stats
 from together_embed.errors import EmbeddingsError
 from together_embed.key import Key, KeySource
 from together_embed.partial import Partial
-from together_embed.settings import Settings
+from together_embed.settings import OnBatch, Settings
 from together_embed.streams import Streams
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class EmbeddingsClient(Streams):
         allow_blank: Send empty and blank texts, and let the server say what they get;
             else one is an error before anything is sent.
         allow_insecure_http: Send the key over plain http to a public host.
+        on_batch: Is called with a `BatchStats` for each batch that was answered or has
+            failed for good, in the thread or task of the call. What it raises becomes a
+            warning. A pickle leaves it out.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -104,6 +107,7 @@ class EmbeddingsClient(Streams):
         on_drift: Literal["warn", "error"] = "warn",
         allow_blank: bool = False,
         allow_insecure_http: bool = False,
+        on_batch: OnBatch | None = None,
     ) -> None:
         settings = Settings(
             model=model,
@@ -132,6 +136,7 @@ class EmbeddingsClient(Streams):
             on_drift=on_drift,
             allow_blank=allow_blank,
             allow_insecure_http=allow_insecure_http,
+            on_batch=on_batch,
         )
         self._set_up(settings)
 
@@ -141,9 +146,19 @@ class EmbeddingsClient(Streams):
         return self._settings
 
     @property
-    def counts(self) -> Counts:
+    def stats(self) -> Stats:
         """What this process has sent with this client so far."""
-        return self._calls.here().flow.counts
+        return self._calls.here().stats
+
+    @property
+    def last_stats(self) -> Stats | None:
+        """The same of one call: that which ended last, in any thread, well or not.
+
+        With calls side by side it may be another's than yours; `on_batch` tells of each
+        batch in the thread or task of its own call. A stream ends when its iterator
+        does. None where no call has ended in this process.
+        """
+        return self._calls.here().last_stats
 
     def namespace(self, role: Role | None = None) -> str:
         """Name what the vectors of a role depend on, for caches of other libraries.
@@ -335,10 +350,13 @@ class EmbeddingsClient(Streams):
     def __setstate__(self, settings: Settings) -> None:
         self._set_up(settings)
 
-    def __deepcopy__(self, memo: object) -> EmbeddingsClient:
+    def __copy__(self) -> EmbeddingsClient:
         twin = object.__new__(type(self))
         twin._set_up(self._settings)
         return twin
+
+    def __deepcopy__(self, memo: object) -> EmbeddingsClient:
+        return self.__copy__()
 
     def _set_up(self, settings: Settings) -> None:
         self._settings = settings

@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from together_embed.engine.flow import CEILING, Flow
-from together_embed.engine.job import Dialect, Job, Plan
+from together_embed.engine.job import Dialect, Job, Plan, stats
 from together_embed.engine.retry import Policy
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import Form
+from together_embed.engine.stats import BatchStats, Stats, Tally
 from together_embed.settings import Settings
 from together_embed.transports.drive import clock
 from together_embed.transports.route import Route, with_query
@@ -34,6 +38,7 @@ class Process:
         pid: The process that this belongs to.
         parent: What a forked child found; kept, as its sockets are not ours to close.
         flow: How many requests may be in flight.
+        last_stats: Of the call that ended last, if one has.
         memory: The store on disk, if there is one.
         by_requests: The sync transport, once it was needed.
         by_aiohttp: The async transport, likewise.
@@ -78,6 +83,8 @@ class Process:
             settings.connect_seconds,
         )
         self._lock = threading.Lock()
+        self._tally = Tally(threading.Lock())
+        self.last_stats: Stats | None = None
         self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
@@ -88,7 +95,36 @@ class Process:
         """Make a job for one call."""
         shared = self._plan, self._policy, self.flow, self._dialect
         prefix = self._settings.roles.prefix(role) if role else ""
-        return Job(*shared, clock(), wake, form, prefix=prefix, **how)
+        return Job(
+            *shared,
+            clock(),
+            wake,
+            form,
+            prefix=prefix,
+            on_batch=self._tell if self._settings.on_batch else None,
+            on_end=self._end,
+            tally=self._tally,
+            **how,
+        )
+
+    @property
+    def stats(self) -> Stats:
+        """What all calls have sent so far."""
+        return stats(self._tally, self.flow, self._dialect)
+
+    def _end(self, last: Stats) -> None:
+        self.last_stats = last
+
+    def _tell(self, batch: BatchStats) -> None:
+        """Tell the user's hook, whose mistakes must cost no vector."""
+        since_epoch = time.time() - clock()
+        told = replace(batch, started_at=batch.started_at + since_epoch)
+        try:
+            if self._settings.on_batch is not None:
+                self._settings.on_batch(told)
+        except Exception as error:
+            words = f"on_batch raised {type(error).__name__}: {error}"
+            warnings.warn(words, RuntimeWarning, stacklevel=2)
 
     def sync(self) -> RequestsTransport:
         """Return the sync transport; its library is loaded only now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -13,8 +13,11 @@ import msgspec
 
 from together_embed.address import is_near, is_together
 from together_embed.engine.roles import Roles
+from together_embed.engine.stats import BatchStats
 from together_embed.errors import ConfigurationError
 from together_embed.key import KEY_VARIABLE, Key, hide
+
+OnBatch = Callable[[BatchStats], object]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Settings:
     on_drift: Literal["warn", "error"]
     allow_blank: bool
     allow_insecure_http: bool
+    on_batch: OnBatch | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.model or not isinstance(self.model, str):
@@ -74,6 +78,8 @@ class Settings:
             raise ConfigurationError(
                 f"on_drift is 'warn' or 'error', not {self.on_drift!r}"
             )
+        if self.on_batch is not None and not callable(self.on_batch):
+            raise ConfigurationError("on_batch is a function of one BatchStats")
         taken = {"model", "input", "dimensions"} & self.extra_body.keys()
         if taken:
             raise ConfigurationError(
@@ -92,9 +98,9 @@ class Settings:
         return self.timeout[1] if isinstance(self.timeout, tuple) else self.timeout
 
     def without_secrets(self) -> Settings:
-        """Return what may be pickled: no header that is there to carry a secret."""
+        """Return what may be pickled: no header that carries a secret, and no hook."""
         kept = {k: v for k, v in self.headers.items() if not _is_secret(k)}
-        return replace(self, headers=kept)
+        return replace(self, headers=kept, on_batch=None)
 
     def require_key(self) -> None:
         """Say at once that a key is missing; one that rotates is asked for later.

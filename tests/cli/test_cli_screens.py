@@ -17,7 +17,7 @@ pytest.importorskip("pyarrow")
 from together_embed.cli import main
 from together_embed.cli.pace import Pace
 from together_embed.cli.words import clock_words, many
-from together_embed.engine.flow import Counts
+from together_embed.engine.stats import Stats
 from together_embed.local import LocalEndpoint
 
 from .conftest import Run
@@ -102,9 +102,9 @@ class Told:
     """Counts that a test sets."""
 
     def __init__(self) -> None:
-        self.counts = Counts()
+        self.counts = Stats()
 
-    def __call__(self) -> Counts:
+    def __call__(self) -> Stats:
         return self.counts
 
 
@@ -113,15 +113,15 @@ def test_a_job_tells_whether_it_reads_embeds_is_slowed_down_or_waits() -> None:
     pace = Pace(told, 0.0)
     pace.total = 100
     assert pace.moment(9.0).state == "reading"
-    told.counts = Counts(requests=3, limit=8)
+    told.counts = Stats(requests=3, limit=8)
     assert pace.moment(10.0).state == "reading"
     assert pace.moment(12.0).state == "up to 8 requests at once"
     assert pace.moment(15.0).state == "no answer for 5 s"
-    told.counts = Counts(requests=3, failed=2, limit=8)
+    told.counts = Stats(requests=3, failed=2, limit=8)
     assert pace.moment(15.0).state == "no answer for 5 s, 2 requests failed"
     pace.move(10, 16.0)
     assert pace.moment(16.0).state == "up to 8 requests at once"
-    told.counts = Counts(requests=9, refused=2, limit=4)
+    told.counts = Stats(requests=9, refused=2, limit=4)
     assert pace.moment(17.0).state == "server refused 2, slowed down"
     pace.move(20, 60.0)
     assert pace.moment(60.0).state == "up to 4 requests at once"

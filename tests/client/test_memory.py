@@ -39,7 +39,7 @@ def test_what_is_known_is_not_asked_for_again(
             assert rows == [endpoint.embed(text) for text in texts]
             client.close()
         assert set(endpoint.seen.values()) == {1}
-        assert client.counts.recalled == 200
+        assert client.stats.recalled == 200
 
 
 def test_what_failed_half_way_is_kept(colour, path: Path) -> None:
@@ -70,7 +70,7 @@ def test_another_model_width_field_or_server_shares_nothing(path: Path) -> None:
             client = EmbeddingsClient(**settings, cache=path)
             (row,) = client.embed(["a text"])
             assert len(row) == settings.get("dimensions", 8)
-            assert client.counts.requests == 1
+            assert client.stats.requests == 1
 
 
 def test_key_batch_size_and_encoding_are_no_part_of_what_a_vector_is(
@@ -85,7 +85,7 @@ def test_key_batch_size_and_encoding_are_no_part_of_what_a_vector_is(
                 "m", base_url=endpoint.base_url, cache=path, **settings
             )
             client.embed(TEXTS)
-        assert client.counts.requests == 0
+        assert client.stats.requests == 0
 
 
 def test_arrays_and_lists_share_what_is_kept_bit_for_bit(path: Path) -> None:
@@ -98,7 +98,7 @@ def test_arrays_and_lists_share_what_is_kept_bit_for_bit(path: Path) -> None:
         array = client.embed_array(TEXTS)
         assert client.embed(TEXTS) == [endpoint.embed(text) for text in TEXTS]
         assert array.tolist() == client.embed_array(TEXTS).tolist()
-        assert client.counts.requests == 3
+        assert client.stats.requests == 3
 
 
 def test_a_pickled_client_keeps_its_cache(path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_pickled_client_keeps_its_cache(path: Path) -> None:
         client.embed(TEXTS)
         copy = pickle.loads(pickle.dumps(client))
         copy.embed(TEXTS)
-        assert copy.counts.requests == 0
+        assert copy.stats.requests == 0
 
 
 @pytest.mark.parametrize("change", [{"answer_model": "other"}, {"dimension": 16}])
@@ -142,4 +142,4 @@ def test_answers_that_came_before_a_fatal_one_are_kept(colour, path: Path) -> No
         before = len(partial.results)
         again = EmbeddingsClient("m", **settings)
         colour.embed(again, TEXTS)
-        assert again.counts.recalled == before
+        assert again.stats.recalled == before

@@ -62,7 +62,7 @@ def test_a_stored_document_is_no_stored_query(
     query = client.embed(["text"], role="query")
     assert document != query
     assert client.embed(["text"]) == document  # the same was sent
-    assert client.counts.requests == 2
+    assert client.stats.requests == 2
 
 
 def test_both_adapters_use_them_for_queries_and_documents(

@@ -230,7 +230,7 @@ def test_caches_of_llama_index_are_filled_anew(sides: Sides, tmp_path: Path) -> 
     for model in sides:
         model.embeddings_cache = store
         embed(model, ["a text"])
-    assert sides.now.client.counts.texts == 1
+    assert sides.now.client.stats.texts == 1
     nodes = [TextNode(text="another", id_="1")]
     first = IngestionPipeline(transformations=[sides.before])
     first.run(nodes=nodes)
@@ -238,7 +238,7 @@ def test_caches_of_llama_index_are_filled_anew(sides: Sides, tmp_path: Path) -> 
     second = IngestionPipeline(transformations=[sides.now])
     second.load(str(tmp_path))
     second.run(nodes=[TextNode(text="another", id_="1")])
-    assert sides.now.client.counts.texts == 2
+    assert sides.now.client.stats.texts == 2
 
 
 def test_a_key_that_was_shown_is_shown_no_longer(sides: Sides) -> None:

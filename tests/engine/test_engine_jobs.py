@@ -61,7 +61,7 @@ def test_equal_texts_of_a_call_go_out_once_and_each_gets_its_own_list() -> None:
     assert rows == right(["a", "b", "a", "c", "a"])
     assert [ask.texts for ask in world.asks] == [["a", "b"], ["c"]]
     assert len({id(row) for row in rows}) == 5
-    assert world.flow.counts.duplicates == 2
+    assert world.stats.duplicates == 2
 
 
 def test_answers_are_put_in_place_by_their_index() -> None:

@@ -127,6 +127,6 @@ def test_a_permit_is_given_back_once_however_often_it_is_released() -> None:
     world = World(limit=2, batch_size=1)
     run = world.start([["a", "b"]])
     world._turn(run)
-    for ticket in run.job.close() * 3:
+    for ticket in run.job.close(world.now) * 3:
         run.job.release(ticket, None, world.now)
     assert world.held == 0

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from together_embed.engine.flow import Flow
-from together_embed.engine.job import Dialect, Job, Plan, Ticket
+from together_embed.engine.job import Dialect, Job, Plan, Ticket, stats
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.retry import Policy
+from together_embed.engine.stats import BatchStats, Stats, Tally
 
 
 @dataclass
@@ -101,6 +102,8 @@ class World:
         self.most = 0
         self.policy = Policy(max_retries, dice)
         self.flow = Flow(limit, self.policy, threading.Lock())
+        self.tally = Tally()
+        self.told: list[BatchStats] = []
         self.dialect = Dialect(base64, learns)
         self.plan = Plan(
             **{
@@ -118,6 +121,10 @@ class World:
         self._air: list[tuple[float, int, Run, Ticket, Outcome]] = []
 
     @property
+    def stats(self) -> Stats:
+        return stats(self.tally, self.flow, self.dialect)
+
+    @property
     def held(self) -> int:
         """How many permits are out."""
         return self.flow._in_flight
@@ -129,7 +136,16 @@ class World:
             if runs:
                 runs[0].due_at = self.now
 
-        job = Job(self.plan, self.policy, self.flow, self.dialect, self.now, wake)
+        job = Job(
+            self.plan,
+            self.policy,
+            self.flow,
+            self.dialect,
+            self.now,
+            wake,
+            on_batch=self.told.append,
+            tally=self.tally,
+        )
         runs.append(Run(job, iter(groups), due_at=self.now))
         return runs[0]
 
@@ -187,7 +203,7 @@ class World:
 
     def _end(self, run: Run) -> None:
         run.over_at = self.now
-        for ticket in run.job.close():
+        for ticket in run.job.close(self.now):
             if not any(flying[3] is ticket for flying in self._air):
                 run.job.release(ticket, None, self.now)
 

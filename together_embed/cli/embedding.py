@@ -117,7 +117,7 @@ class Job:
         begun = time.monotonic()
         failures = Failures(self.out, self.source.unit)
         try:
-            with shown("embed", lambda: self.client.counts) as pace:
+            with shown("embed", lambda: self.client.stats) as pace:
                 pace.total = self.source.count()
                 sink = open_sink(self.out, self.source, self.layout)
                 try:
@@ -180,7 +180,7 @@ class Job:
         if not stays and self.cache.is_file():
             for end in ("", "-wal", "-shm"):
                 self.cache.with_name(self.cache.name + end).unlink(missing_ok=True)
-        counts, settings = self.client.counts, self.client.settings
+        stats, settings = self.client.stats, self.client.settings
         return Report(
             out=str(self.out),
             model=settings.model,
@@ -189,9 +189,9 @@ class Job:
             written=written,
             failed=failures.count,
             failures=str(failures.path) if failures.count else None,
-            sent=counts.texts - counts.duplicates,
-            recalled=counts.recalled,
-            requests=counts.requests,
+            sent=stats.texts - stats.duplicates,
+            recalled=stats.recalled,
+            requests=stats.requests,
             seconds=round(seconds, 3),
             cache=str(self.cache) if stays and self.cache.is_file() else None,
         )

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from together_embed.engine.flow import Counts
+from together_embed.engine.stats import Stats
 
 WINDOW = 30.0
 """Seconds over which speed is measured: what came from the cache counts no longer."""
@@ -44,7 +44,7 @@ class Pace:
         now: Seconds, when the job begins.
     """
 
-    def __init__(self, counts: Callable[[], Counts], now: float) -> None:
+    def __init__(self, counts: Callable[[], Stats], now: float) -> None:
         self.done = 0
         self.total = 0
         self._counts = counts

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 
 from together_embed.cli.pace import Moment, Pace
 from together_embed.cli.words import clock_words
-from together_embed.engine.flow import Counts
+from together_embed.engine.stats import Stats
 
 EVERY = 5.0
 """Seconds between two plain lines."""
 
 
 @contextmanager
-def shown(name: str, counts: Callable[[], Counts]) -> Iterator[Pace]:
+def shown(name: str, counts: Callable[[], Stats]) -> Iterator[Pace]:
     """Show the course of a job as long as the block lasts; it is told by `move`."""
     pace = Pace(counts, time.monotonic())
     view = _bar(pace) if sys.stderr.isatty() else _lines(name, pace)

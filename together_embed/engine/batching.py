@@ -9,6 +9,7 @@ from typing import Any
 
 from together_embed.engine import wire
 from together_embed.engine.rows import Form
+from together_embed.engine.stats import Course
 from together_embed.errors import Attempt, EmbeddingsError, InputError
 
 
@@ -162,6 +163,7 @@ class Batch:
         size: Bytes of its texts in a body.
         most: How many texts of it may go out together; 0 is all.
         plain: It is to be asked for without `encoding_format`, after one try with it.
+        course: What it has been through, in numbers.
     """
 
     group: Group
@@ -172,6 +174,7 @@ class Batch:
     tries: list[Attempt] = field(default_factory=list)
     stale: int = 0
     plain: bool = False
+    course: Course = field(default_factory=Course)
 
     @property
     def texts(self) -> list[str]:
@@ -259,7 +262,9 @@ def split(batch: Batch, texts: float, size: float) -> tuple[Batch, Batch | None]
         if stop > batch.start and used + taken > size:
             break
         stop, used = stop + 1, used + taken
-    rest = replace(batch, start=stop, size=batch.size - used, tries=[*batch.tries])
+    left = batch.size - used
+    tries, course = [*batch.tries], batch.course.fork()
+    rest = replace(batch, start=stop, size=left, tries=tries, course=course)
     head = replace(batch, stop=stop, size=used)
     return head, rest if rest.start < rest.stop else None
 

@@ -31,14 +31,13 @@ from together_embed.engine.quota import Budget
 from together_embed.engine.retry import Policy
 from together_embed.engine.signals import (
     BYTES_PER_TOKEN,
-    Counts,
     Permit,
     Report,
     Verdict,
 )
 from together_embed.engine.window import Window
 
-__all__ = ["CEILING", "Counts", "Flow", "Line", "Permit", "Report", "Verdict"]
+__all__ = ["CEILING", "Flow", "Line", "Permit", "Report", "Verdict"]
 
 CEILING = 256
 """Requests in flight where the user names no bound. At 0.1 s a request they carry 2,560
@@ -79,6 +78,10 @@ class Flow:
         lock: Guards every decision; held for microseconds.
         requests_per_second: The user's own bound, or None.
         tokens_per_minute: The user's own bound, or None.
+
+    Attributes:
+        holds: Whether whoever asked last was held back by a limit on the rate, and not
+            by the number in flight.
     """
 
     def __init__(
@@ -110,8 +113,8 @@ class Flow:
         self._strained = 0  # in a row
         self._usual = 0.0  # seconds of a request, smoothed
         self._spread_until = 0.0
-        self._sent = self._refused = self._failed = 0
-        self._texts = self._duplicates = self._recalled = 0
+        self._refused = 0
+        self.holds = False
 
     @property
     def limit(self) -> int:
@@ -119,20 +122,10 @@ class Flow:
         return self._window.size
 
     @property
-    def counts(self) -> Counts:
-        """What went out and came back so far, and what the flow has settled on."""
-        with self._lock:
-            rates = [self._pace.rate, self._requests.rate]
-            return Counts(
-                requests=self._sent,
-                refused=self._refused,
-                failed=self._failed,
-                texts=self._texts,
-                duplicates=self._duplicates,
-                recalled=self._recalled,
-                limit=self._window.size,
-                rate=min((rate for rate in rates if rate), default=None),
-            )
+    def rate(self) -> float | None:
+        """How many requests may go out a second now; None where nothing limits them."""
+        rates = [self._pace.rate, self._requests.rate]
+        return min((rate for rate in rates if rate), default=None)
 
     def join(self, wake: Callable[[], None]) -> Line:
         """Open a line. `wake` is called from any thread when it is to ask again."""
@@ -173,7 +166,6 @@ class Flow:
             line.granted = []
             self._in_flight -= len(back)
             line.want = want - len(given)
-            self._sent += len(given)
             timed, at = self._timed
         woken.discard(line)
         _wake(woken)
@@ -193,22 +185,6 @@ class Flow:
         _wake(woken)
         return expected
 
-    def count_texts(self, texts: int, duplicates: int) -> None:
-        """Add to the counts what a job brought home."""
-        with self._lock:
-            self._texts += texts
-            self._duplicates += duplicates
-
-    def count_recalled(self, texts: int) -> None:
-        """Add to the counts what a store had."""
-        with self._lock:
-            self._recalled += texts
-
-    def count_invalid(self) -> None:
-        """Count an answer that said 200 and was not right."""
-        with self._lock:
-            self._failed += 1
-
     # What reports teach.
 
     def _learn(self, permit: Permit, report: Report, now: float) -> bool:
@@ -226,10 +202,8 @@ class Flow:
         elif verdict is Verdict.REFUSED:
             self._refused += 1
             return self._refuse(permit, report.hint, now)
-        elif verdict is not Verdict.ABANDONED:
-            self._failed += 1
-            if verdict is Verdict.STRAINED:
-                self._strain(permit, report.hint, now)
+        elif verdict is Verdict.STRAINED:
+            self._strain(permit, report.hint, now)
         return False
 
     def _release(self, permit: Permit, now: float) -> None:
@@ -294,6 +268,7 @@ class Flow:
         A line that is not asking is given one permit, and the rest when it comes.
         """
         self._latest = now
+        self.holds = False
         woken: set[Line] = set()
         while queue := self._turn():
             line = queue[0]
@@ -302,6 +277,9 @@ class Flow:
                 queue.popleft().queued = False
                 continue
             at = self._opens_at(now)
+            if at is None or at > now:
+                full = self._in_flight >= self._window.size
+                self.holds = self._brake.probing or not full
             if at is None:
                 break
             if at > now:

@@ -31,6 +31,7 @@ from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.portion import Portion
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
+from together_embed.engine.stats import BatchStats, Stats, Tally, kind_of
 from together_embed.engine.verdict import report, wants_fewer
 from together_embed.engine.wire import Answer
 from together_embed.errors import (
@@ -169,6 +170,9 @@ class Job:
         prefix: str = "",
         lenient: bool = False,
         on_progress: Callable[[int], object] | None = None,
+        on_batch: Callable[[BatchStats], object] | None = None,
+        on_end: Callable[[Stats], object] | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._plan = plan
         self._policy = policy
@@ -179,6 +183,12 @@ class Job:
         self._prefix = prefix
         self._lenient = lenient
         self._on_progress = on_progress
+        self._on_batch = on_batch
+        self._on_end = on_end
+        self._tally = Tally(whole=tally)
+        self._began_at = now
+        self._held_since: float | None = None
+        self._held = 0.0  # seconds, since something was launched
         self._carried = False
         self._alone = 0
         self.fresh: deque[tuple[list[str], Answer]] = deque()
@@ -215,7 +225,7 @@ class Job:
         recalled = group.recalled
         if recalled:
             self._width = self._width or group.width
-            self._flow.count_recalled(recalled)
+            self._tally.add(recalled=recalled)
             self._settle(group, recalled)
         batches = list(batching.cut(group, plan.batch_size, plan.room))
         self._added += group.count
@@ -297,7 +307,9 @@ class Job:
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heappop(self._delayed)[2])
         size = self._ready[0].size if self._ready else 0
-        permits, wait = self._flow.take(self._line, self._want, now, size)
+        want = self._want
+        permits, wait = self._flow.take(self._line, want, now, size)
+        self._time_the_hold(now, held=len(permits) < want and self._flow.holds)
         launches = [self._launch(self._next_batch(), now, p) for p in permits]
         return Step(launches, self._patience(now, wait, awaiting), expired)
 
@@ -322,6 +334,10 @@ class Job:
         if ticket.over:
             return
         self._drop(ticket)
+        if isinstance(outcome, Reply):
+            received = len(outcome.body)
+            ticket.batch.course.received += received
+            self._tally.add(received_bytes=received)
         if isinstance(outcome, Lost):
             self._lost(ticket, outcome, now)
         elif outcome.status == 200:
@@ -345,7 +361,7 @@ class Job:
             answer = wire.read_answer(reply.body, count)
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
-            self._flow.count_invalid()
+            self._tally.add(failed=1, invalid=1, kind="invalid")
             if isinstance(error, OtherWidth) and self._plan.width is not None:
                 ignored = f"{error}: the server does not honour dimensions"
                 self._fail(ticket, InvalidResponseError(ignored), 200, now)
@@ -360,8 +376,36 @@ class Job:
         if self._plan.keeps:
             self.fresh.append((batch.texts, answer))
         done = batch.group.put(batch.start, block, self._width)
-        self._flow.count_texts(done, done - count)
+        self._tally.add(texts=done, duplicates=done - count)
+        if answer.tokens is not None:
+            self._tally.add(tokens=answer.tokens)
         self._settle(batch.group, done)
+        self._tell(
+            batch,
+            now,
+            status=200,
+            encoding="base64" if isinstance(answer.embeddings[0], str) else "float",
+            model=answer.model,
+            width=self._width,
+            tokens=answer.tokens,
+        )
+
+    def _tell(self, batch: Batch, now: float, **what: Any) -> None:
+        """Say what became of a batch, when nothing else is left to do about it."""
+        if self._on_batch is None:
+            return
+        course = batch.course
+        told = BatchStats(
+            texts=batch.stop - batch.start,
+            started_at=course.started_at,
+            seconds=now - course.started_at,
+            attempts=course.attempts,
+            waited=course.waited,
+            sent_bytes=course.sent,
+            received_bytes=course.received,
+            **what,
+        )
+        self._on_batch(told)
 
     def _settle(self, group: Group, done: int) -> None:
         """Tell of texts that are done with; end the job where one was refused."""
@@ -371,12 +415,16 @@ class Job:
             for error in group.failures.values():
                 self._failure = self._failure or error
 
-    def close(self) -> list[Ticket]:
+    def close(self, now: float) -> list[Ticket]:
         """End the job, whatever its state; return the requests that hold permits.
 
         Each of them is to be released, when it is over or never will be.
         """
         self._flow.leave(self._line)
+        self._time_the_hold(now, held=False)
+        self._tally.add(calls=1, seconds=now - self._began_at)
+        if self._on_end is not None:
+            self._on_end(stats(self._tally, self._flow, self._dialect))
         return list(self._permits)
 
     def result(self) -> None:
@@ -420,6 +468,14 @@ class Job:
             moments.append(self._ends_at)
         return max(0.0, min(moments) - now) if moments else None
 
+    def _time_the_hold(self, now: float, *, held: bool) -> None:
+        """Add up how long limits on the rate hold back what could go out."""
+        if self._held_since is not None:
+            waited = now - self._held_since
+            self._held += waited
+            self._tally.add(waited=waited)
+        self._held_since = now if held else None
+
     def _launch(self, batch: Batch, now: float, permit: Permit) -> Ticket:
         base64 = self._dialect.base64 is not False and not batch.plain
         extra = {
@@ -429,6 +485,12 @@ class Job:
         body = wire.encode(self._plan.model, batch.texts, extra)
         seconds = self._time_for_one(now)
         ticket = Ticket(body, batch, now, seconds, base64, permit)
+        course, again = batch.course, batch.course.attempts > 0
+        course.started_at = course.started_at if again else now
+        course.attempts += 1
+        course.sent += len(body)
+        course.waited, self._held = course.waited + self._held, 0.0
+        self._tally.add(requests=1, retries=int(again), sent_bytes=len(body))
         self._in_flight[ticket] = None
         self._permits.add(ticket)
         return ticket
@@ -458,8 +520,10 @@ class Job:
 
     def _lost(self, ticket: Ticket, lost: Lost, now: float) -> None:
         """Go on after a request without a whole answer."""
+        self._tally.add(failed=1, kind=kind_of(lost))
         if lost.cause is Cause.CRASH:
             self._failure = self._failure or lost.error
+            self._tell(ticket.batch, now, error=type(lost.error), reason=lost.detail)
             return
         reason = (
             f"{lost.cause.value}: {lost.detail}" if lost.detail else lost.cause.value
@@ -482,6 +546,7 @@ class Job:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
+        self._tally.add(refused=braked, failed=not braked, kind=kind_of(reply))
         if ticket.base64 and self._minds_encoding(error):
             ticket.batch.tries.append(_attempt(ticket, error, reply.status, now))
             ticket.batch.plain = True
@@ -565,6 +630,7 @@ class Job:
             self._settle(batch.group, 0)
         else:
             self._failure = self._failure or error
+        self._tell(batch, now, status=status, error=type(error), reason=error.message)
 
     def _deadline_error(self) -> DeadlineExceededError:
         missing = tuple(i for group in self._groups for i in group.missing_indices())
@@ -591,6 +657,16 @@ class Job:
             return words
 
         return scrub
+
+
+def stats(tally: Tally, flow: Flow, dialect: Dialect) -> Stats:
+    """Return sums, beside what the client they belong to has settled on."""
+    return tally.stats(
+        limit=flow.limit,
+        rate=flow.rate,
+        largest=dialect.portion.largest,
+        base64=dialect.base64,
+    )
 
 
 def _attempt(

@@ -79,6 +79,12 @@ class Portion:
         """Whether a size was refused, and none carried since."""
         return self._texts.in_doubt or self._bytes.in_doubt
 
+    @property
+    def largest(self) -> int | None:
+        """How many texts a request may hold; None where nothing limits that."""
+        limit = self._texts.limit
+        return None if limit == math.inf else int(limit)
+
     def allot(self) -> tuple[float, float]:
         """Return how many texts and bytes the next request may hold."""
         texts, size = self._texts, self._bytes

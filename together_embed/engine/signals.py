@@ -57,28 +57,3 @@ class Report:
     size: int = 0
     hint: float | None = None
     quota: Quota | None = None
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a client has sent so far, and what its flow has settled on.
-
-    Attributes:
-        requests: Requests that went out, whatever became of them.
-        refused: Answers that asked for fewer requests (429, 503 with a time).
-        failed: Requests that failed in any other way.
-        texts: Texts that came back as vectors.
-        duplicates: Texts that did not go out since the same call held them already.
-        recalled: Texts that did not go out since the store had their vectors.
-        limit: How many requests may be in flight together now.
-        rate: How many may go out a second now, None where nothing limits them.
-    """
-
-    requests: int = 0
-    refused: int = 0
-    failed: int = 0
-    texts: int = 0
-    duplicates: int = 0
-    recalled: int = 0
-    limit: int = 0
-    rate: float | None = None

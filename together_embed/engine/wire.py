@@ -30,6 +30,7 @@ class _Item(msgspec.Struct, gc=False):
 class _Answer(msgspec.Struct, gc=False):
     data: list[_Item]
     model: Any = None
+    usage: Any = None
 
 
 # Types, finiteness and integers that become floats cost 6 % of the parse this way;
@@ -60,10 +61,12 @@ class Answer:
     Attributes:
         embeddings: One for each text of the request, in their order.
         model: The name that the server answered with, or None.
+        tokens: What the server counted for the request, or None.
     """
 
     embeddings: list[Embedding]
     model: str | None
+    tokens: int | None = None
 
 
 def read_answer(body: bytes, count: int) -> Answer:
@@ -85,7 +88,16 @@ def read_answer(body: bytes, count: int) -> Answer:
         if ordered[item.index] is not None:
             raise InvalidReply(f"index {item.index} comes twice")
         ordered[item.index] = item.embedding
-    return Answer(ordered, answer.model if isinstance(answer.model, str) else None)
+    model = answer.model if isinstance(answer.model, str) else None
+    return Answer(ordered, model, _tokens(answer.usage))
+
+
+def _tokens(usage: object) -> int | None:
+    """Read what was counted; some gateways invent a count of zero."""
+    if not isinstance(usage, dict):
+        return None
+    counted = usage.get("total_tokens") or usage.get("prompt_tokens")
+    return counted if type(counted) is int and counted > 0 else None
 
 
 def read_error(reply: Reply, scrub: Callable[[str], str]) -> StatusError:

@@ -183,7 +183,7 @@ class Threads:
 
     def _leave(self, job: Job) -> None:
         self._left = True
-        for ticket in job.close():
+        for ticket in job.close(clock()):
             if ticket not in self._handed:
                 job.release(ticket, None, clock())
         with suppress(Empty):  # no thread may be left to take these
@@ -333,7 +333,7 @@ class Tasks:
             job.receive(ticket, outcome, clock())
 
     async def _leave(self, job: Job) -> None:
-        left = job.close()
+        left = job.close(clock())
         waited = [*self._tasks.values(), *([self._pull] if self._pull else [])]
         for task in waited:
             task.cancel()

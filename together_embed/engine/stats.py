@@ -1,0 +1,190 @@
+"""What has been done, in numbers: for a client, for a call, for a batch.
+
+A call's `Tally` adds to its client's, so that both can be read at any time. Every
+number is a sum; none of these holds a text, a vector or the key.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+from together_embed.engine.outcome import Lost, Outcome
+from together_embed.errors import EmbeddingsError
+
+Encoding = Literal["float", "base64"]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What was sent and came back, and what the client has settled on.
+
+    Bytes are those of bodies. Seconds of several calls at once add up.
+
+    Attributes:
+        calls: Calls that have ended, however.
+        seconds: Their duration.
+        requests: Requests that went out, whatever became of them.
+        retries: Those for texts that had gone out before.
+        refused: Answers that asked for fewer requests (429, 503 with a time).
+        failed: Requests that failed in any other way.
+        failures: All of these by kind: a status ("429"), what befell a request without
+            an answer ("timeout", "connection", "unreachable", "closed_early",
+            "too_large"), or "invalid".
+        invalid: Answers of 200 that were not right; no vector of them was used.
+        texts: Texts that came back as vectors.
+        duplicates: Texts that did not go out since the same call held them already.
+        recalled: Texts that did not go out since the store had their vectors.
+        sent_bytes: Of requests.
+        received_bytes: Of answers that somebody waited for.
+        waited: Seconds for which the next request was held back by a limit on the rate:
+            a refusal, what headers said, what was learned, or the user's own bounds.
+            The wait for a place among those in flight is none.
+        tokens: What the server counted, where its answers say so; else None.
+        limit: How many requests may be in flight together now.
+        rate: How many may go out a second now; None where nothing limits them.
+        largest: How many texts a request may hold, where the server was found to limit
+            that; else None.
+        base64: Whether the server takes `encoding_format: base64`; None is unknown.
+    """
+
+    calls: int = 0
+    seconds: float = 0.0
+    requests: int = 0
+    retries: int = 0
+    refused: int = 0
+    failed: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict, hash=False)
+    invalid: int = 0
+    texts: int = 0
+    duplicates: int = 0
+    recalled: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    waited: float = 0.0
+    tokens: int | None = None
+    limit: int = 0
+    rate: float | None = None
+    largest: int | None = None
+    base64: bool | None = None
+
+
+@dataclass(frozen=True)
+class BatchStats:
+    """What became of one batch, told once: when it is answered, or has failed for good.
+
+    Attributes:
+        texts: How many texts it held, each different.
+        started_at: When its first request went out, in seconds since the epoch.
+        seconds: From then until it was settled.
+        attempts: Requests that were sent for it, those of the larger batch that it was
+            cut from included.
+        waited: Seconds for which it was held back, as in `Stats.waited`.
+        sent_bytes: Of the bodies of its requests.
+        received_bytes: Of the bodies of their answers.
+        status: The last answer's status; None where the last request had none.
+        error: The class of what it failed with; None where it did not fail.
+        reason: That in words, without texts or keys.
+        encoding: How its vectors came; None where none came.
+        model: The name that the server answered with.
+        width: Of its vectors.
+        tokens: What the server counted for it, if its answer says so.
+    """
+
+    texts: int
+    started_at: float
+    seconds: float
+    attempts: int
+    waited: float
+    sent_bytes: int
+    received_bytes: int
+    status: int | None = None
+    error: type[EmbeddingsError] | None = None
+    reason: str | None = None
+    encoding: Encoding | None = None
+    model: str | None = None
+    width: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Course:
+    """What a batch has been through so far.
+
+    Attributes:
+        started_at: When its first request went out, on the driver's clock.
+        attempts: Requests that were sent for it.
+        waited: Seconds for which it was held back.
+        sent: Bytes of its requests.
+        received: Bytes of their answers.
+    """
+
+    started_at: float = 0.0
+    attempts: int = 0
+    waited: float = 0.0
+    sent: int = 0
+    received: int = 0
+
+    def fork(self) -> Course:
+        """Return the course of a part that is cut off: its sums are its own."""
+        return Course(self.started_at, self.attempts)
+
+
+class Tally:
+    """Adds numbers up, from any thread where it was given a lock.
+
+    Args:
+        lock: Guards the sums of a client; a call's are of one thread.
+        whole: The client's, to which a call's are added too.
+    """
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[object] | None = None,
+        whole: Tally | None = None,
+    ) -> None:
+        self._lock = lock or nullcontext()
+        self._whole = whole
+        self._sums: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._seconds = {"seconds": 0.0, "waited": 0.0}
+
+    def add(
+        self, *, seconds: float = 0.0, waited: float = 0.0, kind: str = "", **sums: int
+    ) -> None:
+        """Add to the sums of those names; count a failure of a kind."""
+        if self._whole is not None:
+            self._whole.add(seconds=seconds, waited=waited, kind=kind, **sums)
+        with self._lock:
+            for name, number in sums.items():
+                self._sums[name] += number
+            self._seconds["seconds"] += seconds
+            self._seconds["waited"] += waited
+            if kind:
+                self._failures[kind] += 1
+
+    def stats(
+        self,
+        *,
+        limit: int = 0,
+        rate: float | None = None,
+        largest: int | None = None,
+        base64: bool | None = None,
+    ) -> Stats:
+        """Return the sums so far, beside what the client has settled on."""
+        with self._lock:
+            sums, failures = {**self._sums}, {**self._failures}
+            seconds = {**self._seconds}
+        settled = {"limit": limit, "rate": rate, "largest": largest, "base64": base64}
+        found: dict[str, object] = {**sums, **seconds, **settled}
+        return Stats(failures=failures, **found)  # type: ignore[arg-type]
+
+
+def kind_of(outcome: Outcome) -> str:
+    """Name the way in which a request failed."""
+    if isinstance(outcome, Lost):
+        return outcome.cause.name.lower()
+    return str(outcome.status)
