@@ -4,7 +4,8 @@ The local endpoint runs in this process and remembers how often it was paid for 
 text; the command runs in processes of its own, whose peak of memory the system counts.
 Half way it is ended with SIGKILL. What holds afterwards: the result is whole, its rows
 are in order, every `--check-every`-th vector is the endpoint's own bit for bit, and no
-more texts were paid for twice than were in flight when it was killed.
+more texts were paid for twice than may be in flight (`--max-concurrency` requests, and
+one answer on its way to the disk).
 
 Needs Linux, the extra `cli`, and some 10 GB of disk for a million texts of width 1024.
 """
@@ -41,7 +42,7 @@ class Found:
     lines: int
     width: int
     killed_at: int
-    in_flight: int  # texts, when it was killed, by the endpoint's count of requests
+    in_flight: int  # texts that may be under way at once, and so be paid twice
     paid_twice: int
     first_seconds: float
     second_seconds: float
@@ -71,6 +72,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--max-concurrency", type=int, default=16)
     parser.add_argument("--check-every", type=int, default=100, help="1 checks all")
     parser.add_argument("--folder", type=Path, help="where the files may be")
     parser.add_argument("--json", type=Path, help="write what was found here")
@@ -93,9 +95,12 @@ def write_corpus(path: Path, lines: int) -> None:
 class Command:
     """One run of `together-embed embed`, watched from outside."""
 
-    def __init__(self, endpoint: LocalEndpoint, folder: Path, batch: int) -> None:
+    def __init__(
+        self, endpoint: LocalEndpoint, folder: Path, options: argparse.Namespace
+    ) -> None:
         words = ["embed", "in.jsonl", "out.parquet", "--model", "million"]
-        words += ["--batch-size", str(batch), "--no-text"]
+        words += ["--batch-size", str(options.batch_size), "--no-text"]
+        words += ["--max-concurrency", str(options.max_concurrency)]
         keys = {
             "TOGETHER_BASE_URL": endpoint.base_url,
             "TOGETHER_API_KEY": "not-a-key",
@@ -154,13 +159,13 @@ def examine(options: argparse.Namespace, folder: Path) -> Found:
     """Embed, kill, embed again and check."""
     write_corpus(folder / "in.jsonl", options.lines)
     with LocalEndpoint(dimension=options.width, remember_texts=True) as endpoint:
-        first = Command(endpoint, folder, options.batch_size)
+        first = Command(endpoint, folder, options)
         watch(first, endpoint, options.lines // 2)
         first.process.kill()
         first.process.wait()
-        killed_at, most = endpoint.texts, endpoint.in_flight_max
+        killed_at = endpoint.texts
         assert not (folder / "out.parquet").exists()
-        second = Command(endpoint, folder, options.batch_size)
+        second = Command(endpoint, folder, options)
         watch(second, endpoint, None)
         if second.process.returncode:
             raise SystemExit(f"the command ended with {second.process.returncode}")
@@ -172,7 +177,7 @@ def examine(options: argparse.Namespace, folder: Path) -> Found:
         lines=options.lines,
         width=options.width,
         killed_at=killed_at,
-        in_flight=most * options.batch_size,
+        in_flight=(options.max_concurrency + 1) * options.batch_size,
         paid_twice=paid - options.lines,
         first_seconds=first.seconds,
         second_seconds=second.seconds,

@@ -22,9 +22,9 @@ from .conftest import Run
 Start = Callable[..., "subprocess.Popen[str]"]
 BATCH, AT_ONCE = 10, 3
 BY_TENS = ("--batch-size", f"{BATCH}", "--max-concurrency", f"{AT_ONCE}")
-UNDERWAY = 2 * BATCH * AT_ONCE
-"""Texts that may be paid again: those in flight, and answers that have come and are not
-on the disk yet, no more of them than may be in flight."""
+UNDERWAY = BATCH * (AT_ONCE + 1)
+"""Texts that may be paid again: those in flight, and the one answer that is on its way
+to the disk."""
 PATIENCE = 30.0
 # What the system tells a parent of its child's peak may be the parent's own.
 THEN_TELL_PEAK = """

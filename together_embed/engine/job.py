@@ -440,10 +440,18 @@ class Job:
 
     @property
     def _want(self) -> int:
-        """How many requests could go out; one by one while their size is in doubt."""
+        """How many requests could go out; one by one while their size is in doubt.
+
+        Where answers are kept, one at most may be on its way to the disk beside as many
+        requests as the flow lets: a crash then costs no more than that.
+        """
+        ready = len(self._ready)
         if self._dialect.portion.in_doubt:
-            return 0 if self._in_flight else min(1, len(self._ready))
-        return len(self._ready)
+            return 0 if self._in_flight else min(1, ready)
+        if self._plan.keeps:
+            unsaved = len(self._in_flight) + len(self._undigested)
+            return max(0, min(ready, self._flow.limit + 1 - unsaved))
+        return ready
 
     def _next_batch(self) -> Batch:
         """Return what is to go out next, no larger than the server takes."""
