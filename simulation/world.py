@@ -15,8 +15,9 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from together_embed.engine.flow import CEILING, Flow
-from together_embed.engine.job import Dialect, Job, Plan, Step, Ticket, stats
+from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
+from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.stats import Stats, Tally
 
@@ -77,7 +78,7 @@ class Client:
     @property
     def stats(self) -> Stats:
         """What it has sent and settled on."""
-        return stats(self.tally, self.flow, self.dialect)
+        return self.tally.stats(self.flow, self.dialect)
 
     def start(self, source: Iterator[list[str]], at: float = 0.0) -> Call:
         """Start a call at some moment."""

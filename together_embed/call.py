@@ -27,7 +27,8 @@ from together_embed.errors import EmbeddingsError
 from together_embed.partial import Partial
 from together_embed.process import Process
 from together_embed.settings import Settings
-from together_embed.transports.drive import Tasks, Threads
+from together_embed.transports.tasks import Tasks
+from together_embed.transports.threads import Threads
 
 OnProgress = Callable[[int], object] | None
 OnError = Literal["raise", "return"]

@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from together_embed.engine.flow import CEILING, Flow
-from together_embed.engine.job import Dialect, Job, Plan, stats
+from together_embed.engine.job import Job
+from together_embed.engine.plan import Dialect, Plan
 from together_embed.engine.retry import Policy
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import Form
@@ -110,7 +111,7 @@ class Process:
     @property
     def stats(self) -> Stats:
         """What all calls have sent so far."""
-        return stats(self._tally, self.flow, self._dialect)
+        return self._tally.stats(self.flow, self._dialect)
 
     def _end(self, last: Stats) -> None:
         self.last_stats = last

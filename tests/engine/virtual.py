@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from together_embed.engine.flow import Flow
-from together_embed.engine.job import Dialect, Job, Plan, Ticket, stats
+from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
+from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.stats import BatchStats, Stats, Tally
 
@@ -122,7 +123,7 @@ class World:
 
     @property
     def stats(self) -> Stats:
-        return stats(self.tally, self.flow, self.dialect)
+        return self.tally.stats(self.flow, self.dialect)
 
     @property
     def held(self) -> int:

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from together_embed.engine.outcome import Lost, Outcome
-from together_embed.errors import EmbeddingsError
+if TYPE_CHECKING:
+    from together_embed.engine.flow import Flow
+    from together_embed.engine.plan import Dialect
 
 Encoding = Literal["float", "base64"]
 
@@ -102,7 +103,7 @@ class BatchStats:
     sent_bytes: int
     received_bytes: int
     status: int | None = None
-    error: type[EmbeddingsError] | None = None
+    error: type[BaseException] | None = None
     reason: str | None = None
     encoding: Encoding | None = None
     model: str | None = None
@@ -166,25 +167,16 @@ class Tally:
             if kind:
                 self._failures[kind] += 1
 
-    def stats(
-        self,
-        *,
-        limit: int = 0,
-        rate: float | None = None,
-        largest: int | None = None,
-        base64: bool | None = None,
-    ) -> Stats:
+    def stats(self, flow: Flow, dialect: Dialect) -> Stats:
         """Return the sums so far, beside what the client has settled on."""
         with self._lock:
-            sums, failures = {**self._sums}, {**self._failures}
-            seconds = {**self._seconds}
-        settled = {"limit": limit, "rate": rate, "largest": largest, "base64": base64}
-        found: dict[str, object] = {**sums, **seconds, **settled}
-        return Stats(failures=failures, **found)  # type: ignore[arg-type]
-
-
-def kind_of(outcome: Outcome) -> str:
-    """Name the way in which a request failed."""
-    if isinstance(outcome, Lost):
-        return outcome.cause.name.lower()
-    return str(outcome.status)
+            sums: dict[str, Any] = {**self._sums, **self._seconds}
+            failures = {**self._failures}
+        return Stats(
+            **sums,
+            failures=failures,
+            limit=flow.limit,
+            rate=flow.rate,
+            largest=dialect.portion.largest,
+            base64=dialect.base64,
+        )

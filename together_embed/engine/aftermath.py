@@ -1,0 +1,219 @@
+"""What becomes of a batch whose request brought no vectors: again, later, or over.
+
+The error's class says whether it is transient; what is retried, and how often, is in
+`retry`. A request that may be too large, or asked for in a way that the server does not
+know, goes out again in another form, and that is no retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from together_embed.engine import retry, wire
+from together_embed.engine.batching import Batch
+from together_embed.engine.outcome import Cause, Lost, Reply
+from together_embed.engine.plan import Dialect, Plan, Ticket
+from together_embed.engine.retry import Policy
+from together_embed.engine.rows import InvalidReply, OtherWidth
+from together_embed.engine.stats import Tally
+from together_embed.engine.verdict import wants_fewer
+from together_embed.errors import (
+    Attempt,
+    BadRequestError,
+    ConnectionFailedError,
+    ForbiddenError,
+    InvalidResponseError,
+    PayloadTooLargeError,
+    RequestError,
+    RequestTimeoutError,
+    StatusError,
+    UnprocessableError,
+)
+
+OF_A_TEXT = (
+    BadRequestError,
+    ForbiddenError,
+    PayloadTooLargeError,
+    UnprocessableError,
+)
+"""What a server may answer to a request that is too large, or holds a text that it does
+not take: 400, 403, 413, 422. Such a batch is halved until the text stands alone."""
+
+
+class First:
+    """The batch is the next to go out."""
+
+
+FIRST = First()
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The batch goes out again after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The batch has failed for good, or the job has where that is no error of ours.
+
+    Attributes:
+        error: What it failed with.
+        status: Of the last answer, if there was one.
+    """
+
+    error: BaseException
+    status: int | None = None
+
+
+Fate = First | Later | Over
+
+
+class Aftermath:
+    """Decides, for the batches of one job.
+
+    Args:
+        plan: What the job has in common with others.
+        policy: How often to try.
+        dialect: What is learned here of the server.
+        tally: Where failures are counted.
+    """
+
+    def __init__(
+        self, plan: Plan, policy: Policy, dialect: Dialect, tally: Tally
+    ) -> None:
+        self._plan = plan
+        self._policy = policy
+        self._dialect = dialect
+        self._tally = tally
+
+    def lost(self, ticket: Ticket, lost: Lost, now: float, *, late: bool) -> Fate:
+        """Decide after a request without a whole answer.
+
+        Args:
+            ticket: The request.
+            lost: What befell it.
+            now: Seconds on the driver's clock.
+            late: The call's own time is over.
+        """
+        self._tally.add(failed=1, kind=lost.cause.name.lower())
+        if lost.cause is Cause.CRASH:
+            return Over(lost.error or RuntimeError(lost.detail))
+        reason = (
+            f"{lost.cause.value}: {lost.detail}" if lost.detail else lost.cause.value
+        )
+        if lost.cause is Cause.TIMEOUT:
+            error: RequestError = RequestTimeoutError(reason)
+            return self._again(ticket, error, None, now, late=late)
+        if lost.cause is Cause.TOO_LARGE:
+            return Over(InvalidResponseError(reason), 200)
+        error = ConnectionFailedError(reason)
+        unreachable = lost.cause is Cause.UNREACHABLE
+        if unreachable and ticket.batch.retries >= retry.UNREACHABLE_RETRIES:
+            return Over(error)
+        stale = lost.cause is Cause.CLOSED_EARLY
+        return self._again(ticket, error, None, now, late=late, stale=stale)
+
+    def refused(self, ticket: Ticket, reply: Reply, now: float, *, late: bool) -> Fate:
+        """Decide after an answer other than 200; the arguments are those of `lost`."""
+        error = wire.read_error(reply, self._scrubber(ticket.batch))
+        hint = retry.hinted_delay(reply.headers) if error.transient else None
+        braked = wants_fewer(reply, hint)
+        self._tally.add(refused=braked, failed=not braked, kind=str(reply.status))
+        if ticket.base64 and self._minds_encoding(error):
+            ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
+            ticket.batch.plain = True
+            return FIRST
+        if self._is_too_much(ticket.batch, error):
+            return FIRST
+        return self._again(
+            ticket, error, reply.status, now, late=late, hint=hint, braked=braked
+        )
+
+    def invalid(
+        self, ticket: Ticket, wrong: InvalidReply, now: float, *, late: bool
+    ) -> Fate:
+        """Decide after a 200 that is no answer; the arguments are those of `lost`."""
+        self._tally.add(failed=1, invalid=1, kind="invalid")
+        if isinstance(wrong, OtherWidth) and self._plan.width is not None:
+            ignored = f"{wrong}: the server does not honour dimensions"
+            return Over(InvalidResponseError(ignored), 200)
+        return self._again(
+            ticket, InvalidResponseError(str(wrong)), 200, now, late=late
+        )
+
+    def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
+        """Tell whether a smaller request may be carried, and make it one."""
+        count = batch.stop - batch.start
+        if (
+            count == 1
+            or type(error) not in OF_A_TEXT
+            or error.param not in (None, "input")
+        ):
+            return False
+        portion, by_bytes = self._dialect.portion, error.status == 413
+        if not portion.refused(count, batch.size, by_bytes=by_bytes):
+            batch.most = count // 2  # larger ones were carried: it is one of its texts
+        return True
+
+    def _minds_encoding(self, error: StatusError) -> bool:
+        """Tell whether it may be the encoding that the server refused."""
+        if type(error) not in (BadRequestError, UnprocessableError):
+            return False
+        if not self._dialect.learns:
+            return False
+        if "encoding_format" in f"{error.param} {error.message}":
+            self._dialect.base64 = False  # once and for good: no other batch asks
+            return True
+        # Known to be refused counts too: this one went out before that was known.
+        return self._dialect.base64 is not True
+
+    def _again(
+        self,
+        ticket: Ticket,
+        error: RequestError,
+        status: int | None,
+        now: float,
+        *,
+        late: bool,
+        hint: float | None = None,
+        braked: bool = False,
+        stale: bool = False,
+    ) -> Fate:
+        """Decide about a failure that has no other cure than time."""
+        batch = ticket.batch
+        if ticket.expected:
+            return FIRST
+        if error.transient and late:  # not its own time is over, but the call's
+            batch.tries.append(attempt(ticket, error, status, now))
+            return FIRST
+        if not error.transient or batch.retries >= self._policy.max_retries:
+            return Over(error, status)
+        batch.tries.append(attempt(ticket, error, status, now))
+        if stale:
+            batch.stale += 1
+        if braked or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
+            return FIRST  # the flow holds it back, or nobody needs to
+        return Later(self._policy.backoff(batch.retries) if hint is None else hint)
+
+    def _scrubber(self, batch: Batch) -> Callable[[str], str]:
+        """Also take the request's own texts out of what a server says of it."""
+
+        def scrub(words: str) -> str:
+            words = self._plan.scrub(words)
+            for place, text in enumerate(batch.texts, batch.start):
+                if len(text) > 20 and text in words:
+                    (index, *_) = batch.group.indices(place, place + 1)
+                    words = words.replace(text, f"<text {index}>")
+            return words
+
+        return scrub
+
+
+def attempt(
+    ticket: Ticket, error: RequestError, status: int | None, now: float
+) -> Attempt:
+    """Return what an error's history says of a request."""
+    return Attempt(status, error.message, now - ticket.sent_at)

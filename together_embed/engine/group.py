@@ -1,0 +1,212 @@
+"""Texts that were handed in together, and the rows that come back for them.
+
+A group knows each different text once. `Groups` are those of one job: they go out
+whole, in the order in which they came or as they can.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from together_embed.engine.rows import Form
+from together_embed.errors import EmbeddingsError
+
+
+class Group:
+    """Texts that were handed in together, and the rows that come back for them.
+
+    Attributes:
+        start: The number of the group's first text within the whole call.
+        unique: The different texts, in the order of their first appearance.
+        recalled: For how many of the texts handed in a row was known.
+        width: The width of those rows.
+        missing: How many of `unique` have no row yet, and may still get one.
+    """
+
+    __slots__ = (
+        "_form",
+        "_known",
+        "_places",
+        "_refused",
+        "_rows",
+        "_times",
+        "missing",
+        "recalled",
+        "start",
+        "unique",
+        "width",
+    )
+
+    def __init__(self, texts: Sequence[str], start: int, form: Form) -> None:
+        first: dict[str, int] = {}
+        places = [first.setdefault(text, len(first)) for text in texts]
+        self.start = start
+        # numpy's strings and enumerations are texts too; the encoder wants plain ones.
+        self.unique = [
+            text if type(text) is str else str.__str__(text) for text in first
+        ]
+        self.missing = len(first)
+        self.recalled = self.width = 0
+        self._form = form
+        self._known = bytearray(len(first))
+        self._refused: dict[int, EmbeddingsError] = {}
+        self._rows: Any = None  # made when the width is known
+        self._places = places if len(first) < len(places) else None
+        self._times = None if self._places is None else Counter(places)
+
+    @property
+    def count(self) -> int:
+        """How many texts were handed in, duplicates included."""
+        return len(self.unique if self._places is None else self._places)
+
+    def recall(self, known: Sequence[tuple[str, bytes] | None]) -> None:
+        """Take the rows that are known already; the texts without one come first.
+
+        Args:
+            known: For each of `unique`, its row as bytes, or None.
+        """
+        order = [place for place, row in enumerate(known) if row is None]
+        count = len(order)
+        order += [place for place, row in enumerate(known) if row is not None]
+        if count == len(order):
+            return
+        self.unique = [self.unique[place] for place in order]
+        moved = {place: new for new, place in enumerate(order)}
+        places = range(len(order)) if self._places is None else self._places
+        self._places = [moved[place] for place in places]
+        self._times = Counter(self._places)
+        for new, place in enumerate(order[count:], count):
+            row = self._form.unpack(*known[place])  # type: ignore[misc]  # not None
+            self.recalled += self.put(new, [row], len(row))
+            self.width = len(row)
+
+    def indices(self, start: int, stop: int) -> tuple[int, ...]:
+        """Return where in the call the texts `unique[start:stop]` stand."""
+        if self._places is None:
+            return tuple(range(self.start + start, self.start + stop))
+        places = enumerate(self._places, self.start)
+        return tuple(index for index, place in places if start <= place < stop)
+
+    def missing_indices(self) -> Iterator[int]:
+        """Say where in the call the texts stand that have no row yet."""
+        places = range(len(self.unique)) if self._places is None else self._places
+        for index, place in enumerate(places, self.start):
+            if not self._known[place] and place not in self._refused:
+                yield index
+
+    def put(self, start: int, block: Any, width: int) -> int:
+        """Keep the rows of `unique[start:start + len(block)]`.
+
+        Returns:
+            For how many of the texts that were handed in these are the rows.
+        """
+        if self._rows is None:
+            self._rows = self._form.empty(len(self.unique), width)
+        stop = start + len(block)
+        self._rows[start:stop] = block
+        self.missing -= len(block)
+        self._known[start:stop] = b"\1" * len(block)
+        if self._times is None:
+            return len(block)
+        return sum(self._times[place] for place in range(start, stop))
+
+    def refuse(self, place: int, error: EmbeddingsError) -> None:
+        """Remember that the text `unique[place]` gets no row, and why."""
+        self._refused[place] = error
+        self.missing -= 1
+
+    @property
+    def failures(self) -> dict[int, EmbeddingsError]:
+        """Why texts get no row, by where in the call they stand."""
+        refused = sorted(self._refused.items())
+        found = {i: error for at, error in refused for i in self.indices(at, at + 1)}
+        return dict(sorted(found.items()))
+
+    def pieces(self) -> Iterator[tuple[int, Any]]:
+        """Yield rows that are next to each other, and errors in the place of rows."""
+        if not self._refused:
+            yield self.start, self.expand()
+            return
+        failures = self.failures
+        rows, begun = self.expand(), 0
+        for stop in [index - self.start for index in failures] + [self.count]:
+            if stop > begun:
+                yield self.start + begun, rows[begun:stop]
+            if stop < self.count:
+                yield self.start + stop, failures[self.start + stop]
+            begun = stop + 1
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        """Yield the row of each text that has one, by where in the call it stands."""
+        places = range(len(self.unique)) if self._places is None else self._places
+        for index, place in enumerate(places, self.start):
+            if self._known[place]:
+                yield index, self._rows[place]
+
+    def expand(self) -> Any:
+        """Return a row for every text, in the group's form."""
+        if self._rows is None:
+            return self._form.empty(0, 0)
+        if self._places is None:
+            return self._rows
+        return self._form.spread(self._rows, self._places)
+
+
+class Groups:
+    """The groups of one job that were not handed out yet.
+
+    Args:
+        ordered: Whether a group waits for its predecessors.
+        lenient: Whether a group with errors in the place of rows is whole.
+    """
+
+    def __init__(self, *, ordered: bool, lenient: bool) -> None:
+        self._ordered = ordered
+        self._lenient = lenient
+        self._groups: deque[Group] = deque()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def add(self, group: Group) -> None:
+        """Put a group behind the others."""
+        self._groups.append(group)
+
+    @property
+    def is_missing_any(self) -> bool:
+        """Whether a text has no row yet, and may still get one."""
+        return any(group.missing for group in self._groups)
+
+    @property
+    def is_first_whole(self) -> bool:
+        """Whether nothing is missing in the first."""
+        return bool(self._groups) and not self._groups[0].missing
+
+    def take(self) -> list[Group]:
+        """Return those that can be handed out now; they are forgotten here."""
+        taken: list[Group] = []
+        while self._groups and self._is_whole(self._groups[0]):
+            taken.append(self._groups.popleft())
+        if not self._ordered:
+            taken += [group for group in self._groups if self._is_whole(group)]
+            rest = (group for group in self._groups if not self._is_whole(group))
+            self._groups = deque(rest)
+        return taken
+
+    def _is_whole(self, group: Group) -> bool:
+        return not group.missing and (self._lenient or not group.failures)
+
+    def missing_indices(self) -> tuple[int, ...]:
+        """Say where in the call the texts stand that have no row yet."""
+        return tuple(i for group in self._groups for i in group.missing_indices())
+
+    def partial(self) -> tuple[dict[int, Any], dict[int, EmbeddingsError]]:
+        """Return the rows that are there, and why texts have none."""
+        results: dict[int, Any] = {}
+        failures: dict[int, EmbeddingsError] = {}
+        for group in self._groups:
+            results.update(group.results())
+            failures.update(group.failures)
+        return results, failures

@@ -1,0 +1,172 @@
+"""The driver of async calls: requests as tasks of the running loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from together_embed.engine.job import Job
+from together_embed.engine.outcome import Cause, Lost, Outcome
+from together_embed.engine.plan import Step, Ticket
+from together_embed.transports.drive import END, AsyncTransport, Landing, Memory, clock
+
+
+class Tasks:
+    """Requests as tasks of the loop; leaving the call cancels and awaits them."""
+
+    def __init__(self, transport: AsyncTransport, memory: Memory | None) -> None:
+        self._transport = transport
+        self._memory = memory
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._inbox: list[Landing] = []
+        self._own: list[Ticket] = []
+        self._tasks: dict[Ticket, asyncio.Task[None]] = {}
+        self._pull: asyncio.Task[Sequence[str]] | None = None
+
+    def wake(self) -> None:
+        """End the present wait, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def run(
+        self, job: Job, source: AsyncIterator[Sequence[str]]
+    ) -> AsyncGenerator[Any, None]:
+        """Carry out a job, and yield its groups in order as they become whole."""
+        try:
+            while True:
+                await self._feed(job, source)
+                self._hear(job)  # as it is with threads
+                step = job.next_step(clock(), awaiting=self._pull is not None)
+                if step is None:
+                    break
+                await self._start(job, step)
+                job.digest(clock())
+                await self._keep(job)
+                await self._wait(job, step.patience)
+                for rows in job.take():
+                    yield rows
+            for rows in job.take():
+                yield rows
+            job.result()
+        finally:
+            try:
+                await self._save(job)
+            finally:
+                await self._leave(job)
+
+    async def _feed(self, job: Job, source: AsyncIterator[Sequence[str]]) -> None:
+        """Pull the next group beside the requests: a slow source holds up nothing."""
+        while job.hungry:
+            if self._pull is None:
+                self._pull = self._loop.create_task(_next(source))
+                self._pull.add_done_callback(lambda _: self._news.set())
+                await asyncio.sleep(0)
+            if not self._pull.done():
+                return
+            pulled, self._pull = self._pull.result(), None
+            await self.feed(job, pulled)
+
+    async def feed(self, job: Job, texts: Sequence[str]) -> None:
+        """Add a group, or say that there is none any more."""
+        if texts is END:
+            job.complete()
+            return
+        group = job.group(texts)
+        if self._memory is not None:  # a disk is no friend of an event loop
+            known = await asyncio.to_thread(self._memory.recall, group.unique)
+            group.recall(known)
+        job.add(group)
+
+    async def _save(self, job: Job) -> None:
+        """Keep what has come, however the call ends: it is paid for."""
+        self._hear(job)
+        while job.is_digesting:
+            job.digest(clock())
+        await self._keep(job)
+
+    async def _keep(self, job: Job) -> None:
+        while job.fresh and self._memory is not None:
+            texts, answer = job.fresh.popleft()
+            row = texts, answer.embeddings, answer.model
+            await asyncio.to_thread(self._memory.keep, *row)
+
+    async def _start(self, job: Job, step: Step) -> None:
+        for ticket in step.expired:
+            if task := self._tasks.get(ticket):
+                task.cancel()
+        if job.is_alone and not self._tasks:
+            self._own = step.launches
+            return
+        for ticket in step.launches:
+            task = self._loop.create_task(self._carry(job, ticket))
+            self._tasks[ticket] = task
+            task.add_done_callback(partial(self._forget, ticket))
+        if step.launches:
+            await asyncio.sleep(0)  # let them write before anything is decoded
+
+    def _forget(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
+        del self._tasks[ticket]
+        if task.cancelled():  # by somebody else, or it is over: then it is not missed
+            self._land(ticket, Lost(Cause.CRASH, "", asyncio.CancelledError()))
+
+    async def _carry(self, job: Job, ticket: Ticket) -> None:
+        outcome: Outcome
+        try:
+            outcome = await self._transport.send(ticket.body, ticket.seconds)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # else the caller would wait for ever
+            outcome = Lost(Cause.CRASH, type(error).__name__, error)
+        job.release(ticket, outcome, clock())
+        self._land(ticket, outcome)
+
+    def _land(self, ticket: Ticket, outcome: Outcome) -> None:
+        self._inbox.append((ticket, outcome))
+        self._news.set()
+
+    async def _wait(self, job: Job, patience: float | None) -> None:
+        """Wait for the first landing or wake, and take in all that is there."""
+        if self._own:
+            (ticket,) = self._own
+            outcome = await self._transport.send(ticket.body, ticket.seconds)
+            self._own = []
+            job.receive(ticket, outcome, clock())
+            return
+        if patience == 0:
+            await asyncio.sleep(0)
+        else:
+            timer = patience and self._loop.call_later(patience, self._news.set)
+            try:
+                await self._news.wait()
+            finally:
+                if timer:
+                    timer.cancel()
+        self._news.clear()
+        self._hear(job)
+
+    def _hear(self, job: Job) -> None:
+        landed, self._inbox = self._inbox, []
+        for ticket, outcome in landed:
+            job.receive(ticket, outcome, clock())
+
+    async def _leave(self, job: Job) -> None:
+        left = job.close(clock())
+        waited = [*self._tasks.values(), *([self._pull] if self._pull else [])]
+        for task in waited:
+            task.cancel()
+        try:
+            await asyncio.gather(*waited, return_exceptions=True)
+        finally:
+            for ticket in left:
+                job.release(ticket, None, clock())
+
+
+async def _next(source: AsyncIterator[Sequence[str]]) -> Sequence[str]:
+    try:
+        return await source.__anext__()
+    except StopAsyncIteration:
+        return END

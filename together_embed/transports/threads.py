@@ -1,0 +1,153 @@
+"""The driver of sync calls: requests on threads of the call's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from together_embed.engine.job import Job
+from together_embed.engine.outcome import Cause, Lost, Outcome
+from together_embed.engine.plan import Step, Ticket
+from together_embed.transports.drive import END, Landing, Memory, SyncTransport, clock
+
+
+class Threads:
+    """Requests on daemon threads that live as long as the call has work for them.
+
+    Leaving the call lets them go without waiting: what they bring home later gives its
+    permit back, and is seen by nobody.
+    """
+
+    def __init__(self, transport: SyncTransport, memory: Memory | None) -> None:
+        self._transport = transport
+        self._memory = memory
+        self._inbox: SimpleQueue[Landing | None] = SimpleQueue()
+        self._outbox: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._own: list[Ticket] = []
+        self._handed: set[Ticket] = set()  # to threads, and not back yet
+        self._threads = 0
+        self._left = False
+
+    def wake(self) -> None:
+        """End the present wait, from any thread."""
+        self._inbox.put(None)
+
+    def run(self, job: Job, source: Iterator[Sequence[str]]) -> Iterator[Any]:
+        """Carry out a job, and yield its groups in order as they become whole."""
+        try:
+            while True:
+                while job.hungry:
+                    self.feed(job, next(source, END))
+                # Whoever has the rows, or the source, may have held us up for long:
+                # what came in that time is no late answer.
+                self._hear(job)
+                step = job.next_step(clock())
+                if step is None:
+                    break
+                self._start(job, step)
+                job.digest(clock())
+                self._keep(job)
+                self._wait(job, step.patience)
+                yield from job.take()
+            yield from job.take()
+            job.result()
+        finally:
+            try:
+                self._save(job)
+            finally:
+                self._leave(job)
+
+    def feed(self, job: Job, texts: Sequence[str]) -> None:
+        """Add a group, or say that there is none any more."""
+        if texts is END:
+            job.complete()
+            return
+        group = job.group(texts)
+        if self._memory is not None:
+            group.recall(self._memory.recall(group.unique))
+        job.add(group)
+
+    def _save(self, job: Job) -> None:
+        """Keep what has come, however the call ends: it is paid for."""
+        self._hear(job)
+        while job.is_digesting:
+            job.digest(clock())
+        self._keep(job)
+
+    def _keep(self, job: Job) -> None:
+        while job.fresh and self._memory is not None:
+            texts, answer = job.fresh.popleft()
+            self._memory.keep(texts, answer.embeddings, answer.model)
+
+    def _start(self, job: Job, step: Step) -> None:
+        if job.is_alone and not self._handed:
+            self._own = step.launches
+            return
+        for ticket in step.launches:
+            self._handed.add(ticket)
+            self._outbox.put(ticket)
+            if len(self._handed) > self._threads:
+                self._hire(job)
+
+    def _hire(self, job: Job) -> None:
+        worker = threading.Thread(
+            target=self._work, args=(job,), name="together-embed", daemon=True
+        )
+        try:
+            worker.start()
+        except RuntimeError:  # the system has no more: fewer will do, none will not
+            if not self._threads:
+                raise
+        else:
+            self._threads += 1
+
+    def _work(self, job: Job) -> None:
+        while (ticket := self._outbox.get()) is not None:
+            if self._left:
+                job.release(ticket, None, clock())
+            else:
+                self._inbox.put((ticket, self._carry(job, ticket)))
+
+    def _carry(self, job: Job, ticket: Ticket) -> Outcome:
+        try:
+            outcome = self._transport.send(ticket.body, ticket.seconds)
+            job.release(ticket, outcome, clock())
+        except BaseException as error:  # else the caller would wait for ever
+            outcome = Lost(Cause.CRASH, type(error).__name__, error)
+            job.release(ticket, outcome, clock())
+        return outcome
+
+    def _wait(self, job: Job, patience: float | None) -> None:
+        """Wait for the first landing or wake, and take in all that is there."""
+        if self._own:
+            (ticket,) = self._own
+            outcome = self._transport.send(ticket.body, ticket.seconds)
+            self._own = []
+            job.receive(ticket, outcome, clock())
+            return
+        with suppress(Empty):
+            news = self._inbox.get(block=patience != 0, timeout=patience)
+            self._hear(job, news)
+
+    def _hear(self, job: Job, news: Landing | None = None) -> None:
+        """Take in what has landed, without waiting for more."""
+        with suppress(Empty):
+            while True:
+                if news is not None:
+                    self._handed.discard(news[0])
+                    job.receive(*news, clock())
+                news = self._inbox.get_nowait()
+
+    def _leave(self, job: Job) -> None:
+        self._left = True
+        for ticket in job.close(clock()):
+            if ticket not in self._handed:
+                job.release(ticket, None, clock())
+        with suppress(Empty):  # no thread may be left to take these
+            while ticket_or_end := self._outbox.get_nowait():
+                job.release(ticket_or_end, None, clock())
+        for _ in range(self._threads):
+            self._outbox.put(None)
