@@ -27,6 +27,7 @@ from pydantic import (
 
 from langchain_together_embed import arguments, progress, values
 from together_embed.client import EmbeddingsClient
+from together_embed.engine.stats import Stats
 from together_embed.settings import OnBatch
 
 if TYPE_CHECKING:
@@ -179,6 +180,15 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         return self.client.namespace("query")
 
     # The client.
+
+    @property
+    def last_stats(self) -> Stats | None:
+        """What the call that ended last has sent and got; None before the first.
+
+        With calls side by side it may be another's than yours; `on_batch` tells of each
+        batch in the thread or task of its own call.
+        """
+        return self.client.last_stats
 
     @property
     def client(self) -> EmbeddingsClient:

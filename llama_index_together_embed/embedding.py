@@ -33,6 +33,7 @@ from llama_index_together_embed.asking import (
 from llama_index_together_embed.call import Call
 from together_embed.address import base_url as canonical
 from together_embed.client import EmbeddingsClient
+from together_embed.engine.stats import Stats
 from together_embed.key import KeySource
 from together_embed.settings import OnBatch
 
@@ -215,6 +216,16 @@ class TogetherEmbedding(BaseEmbedding):
             if self._made is None or self._made[0] != settings:
                 self._made = settings, EmbeddingsClient(**settings)
             return self._made[1]
+
+    @property
+    def last_stats(self) -> Stats | None:
+        """What the call that ended last has sent and got; None before the first.
+
+        One that an `embeddings_cache` answered alone leaves it as it was. With calls
+        side by side it may be another's than yours; `on_batch` tells of each batch in
+        the thread or task of its own call.
+        """
+        return self.client.last_stats
 
     def to_payload(self) -> dict[str, Any]:
         """Return what events tell of this model: nothing secret."""

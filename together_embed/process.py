@@ -119,7 +119,8 @@ class Process:
     def _tell(self, batch: BatchStats) -> None:
         """Tell the user's hook, whose mistakes must cost no vector."""
         since_epoch = time.time() - clock()
-        told = replace(batch, started_at=batch.started_at + since_epoch)
+        begun = batch.started_at + since_epoch
+        told = replace(batch, started_at=begun, server=self._settings.base_url)
         try:
             if self._settings.on_batch is not None:
                 self._settings.on_batch(told)

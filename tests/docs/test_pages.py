@@ -37,6 +37,12 @@ RUN_CLI = "from together_embed.cli import main; raise SystemExit(main())"
 SAID = {
     "langchain.md": ("1 Bees make honey", "InputError (1,)"),
     "llama-index.md": ("Bees make honey", "InputError (1,)"),
+    "observing.md": (
+        "2 texts, 1 request",
+        "2 calls so far",
+        "1 texts in 1 request",
+        '"name": "embeddings intfloat/multilingual-e5-large-instruct"',
+    ),
 }
 """What a page's programs print: each tutorial ends in a retriever that finds it."""
 

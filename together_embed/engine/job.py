@@ -274,6 +274,8 @@ class Job:
             waited=course.waited,
             sent_bytes=course.sent,
             received_bytes=course.received,
+            asked_model=self._plan.model,
+            asked_encoding=course.encoding,
             **what,
         )
         self._on_batch(told)
@@ -366,6 +368,7 @@ class Job:
         course.started_at = course.started_at if again else now
         course.attempts += 1
         course.sent += len(body)
+        course.encoding = extra.get("encoding_format")
         course.waited, self._held = course.waited + self._held, 0.0
         self._tally.add(requests=1, retries=int(again), sent_bytes=len(body))
         self._in_flight[ticket] = None

@@ -91,6 +91,9 @@ class BatchStats:
         reason: That in words, without texts or keys.
         encoding: How its vectors came; None where none came.
         model: The name that the server answered with.
+        asked_model: The name that it was asked for.
+        asked_encoding: What the last request wanted in `encoding_format`, if anything.
+        server: The base URL that it was asked at.
         width: Of its vectors.
         tokens: What the server counted for it, if its answer says so.
     """
@@ -107,6 +110,9 @@ class BatchStats:
     reason: str | None = None
     encoding: Encoding | None = None
     model: str | None = None
+    asked_model: str = ""
+    asked_encoding: str | None = None
+    server: str = ""
     width: int | None = None
     tokens: int | None = None
 
@@ -121,6 +127,7 @@ class Course:
         waited: Seconds for which it was held back.
         sent: Bytes of its requests.
         received: Bytes of their answers.
+        encoding: What the last of them wanted in `encoding_format`, if anything.
     """
 
     started_at: float = 0.0
@@ -128,6 +135,7 @@ class Course:
     waited: float = 0.0
     sent: int = 0
     received: int = 0
+    encoding: str | None = None
 
     def fork(self) -> Course:
         """Return the course of a part that is cut off: its sums are its own."""
