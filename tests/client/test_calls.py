@@ -285,53 +285,6 @@ def test_a_connection_closed_before_the_answer_is_tried_again_without_a_wait(
     colour.close(client)
 
 
-def test_a_server_that_closes_after_each_answer_costs_no_vector(
-    colour: Any, make_client: Any, endpoint: LocalEndpoint, right: Any
-) -> None:
-    endpoint.fail("close", times=None)
-    texts = [f"text {n}" for n in range(100)]
-    assert colour.embed(make_client(batch_size=2), texts) == right(texts)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["flood", "nested", "bomb", "long_header", "long_length", "short_length", "drip"],
-)
-def test_what_is_meant_to_harm_ends_in_an_error_or_is_got_over(
-    colour: Any, make_client: Any, endpoint: LocalEndpoint, right: Any, kind: Any
-) -> None:
-    endpoint.fail(Fault(kind, size=300_000, seconds=0.05), times=None)
-    client = make_client(timeout=0.4, max_retries=0)
-    with pytest.raises(errors.RequestError):
-        colour.embed(client, ["a", "b"])
-    endpoint.heal()
-    patient = make_client(timeout=5.0)
-    assert colour.embed(patient, ["a", "b"]) == right(["a", "b"])
-
-
-def test_an_answer_beyond_any_right_size_is_given_up(
-    colour: Any,
-    make_client: Any,
-    endpoint: LocalEndpoint,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for module in ("sync_requests", "async_aiohttp"):
-        monkeypatch.setattr(f"together_embed.transports.{module}.MAX_REPLY", 50_000)
-    for kind in ("flood", "bomb"):
-        endpoint.fail(Fault(kind, size=200_000))
-        with pytest.raises(errors.InvalidResponseError, match="larger"):
-            colour.embed(make_client(max_retries=0), ["a"])
-
-
-def test_of_an_endless_error_a_bounded_part_is_read(
-    colour: Any, make_client: Any, endpoint: LocalEndpoint
-) -> None:
-    endpoint.fail(422, body=b"x" * 20_000_000)
-    with pytest.raises(errors.UnprocessableError) as caught:
-        colour.embed(make_client(encoding_format="float"), ["a"])
-    assert len(str(caught.value)) < 700
-
-
 def test_an_echoed_key_is_not_in_the_error(
     colour: Any, make_client: Any, endpoint: LocalEndpoint
 ) -> None:

@@ -188,6 +188,10 @@ def _name(value: object, scrub: Callable[[str], str]) -> str | None:
 
 
 def excerpt(text: str, scrub: Callable[[str], str]) -> str:
-    """Return the start of a server's words on one line, scrubbed before it is cut."""
+    """Return the start of a server's words on one line, scrubbed before it is cut.
+
+    What no printer shows, such as a command to a terminal, becomes a question mark.
+    """
     text = " ".join(scrub(text)[: 20 * EXCERPT].split())
-    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
+    text = text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -7,21 +7,21 @@ each request.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
+from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.transports.route import MAX_ERROR, MAX_REPLY, Route
+from together_embed.transports.timed import TimedAdapter
 
 POOL = 1024
 """Idle connections that are kept: more than may ever be in flight, so that none is
 thrown away with a warning."""
 PIECE = 256 * 1024
-"""Bytes that are read between two looks at the clock and the bound, at most."""
+"""Bytes that are read between two looks at the bound, at most."""
 
 
 class RequestsTransport:
@@ -35,19 +35,18 @@ class RequestsTransport:
             "proxies": {route.url.partition(":")[0]: proxy} if proxy else {},
             "stream": True,
         }
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL)
+        self._adapter = TimedAdapter(pool_connections=1, pool_maxsize=POOL)
         self._blank = requests.Request("POST", route.url).prepare()
 
     def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post `body` and bring back what became of it, within `seconds`."""
-        ends_at = None if seconds is None else time.monotonic() + seconds
         try:
             response = self._post(body, seconds)
         except Exception as error:
             return lost(error, began=False)
         try:
             with response:
-                return _read(response, ends_at)
+                return _read(response)
         except Exception as error:
             return lost(error, began=True)
 
@@ -60,20 +59,18 @@ class RequestsTransport:
         request.headers.update(self._route.headers())
         request.headers["Content-Length"] = str(len(body))
         request.body = body
-        connect = self._route.connect_seconds
-        if seconds is not None:
-            connect = seconds if connect is None else min(connect, seconds)
-        timeout: Any = connect, seconds  # its stubs know no pair with None first
+        timeout: Any = Timeout(seconds, self._route.connect_seconds)
         return self._adapter.send(request, timeout=timeout, **self._options)
 
 
-def _read(response: requests.Response, ends_at: float | None) -> Outcome:
-    """Read the body up to a bound, and no longer than to `ends_at`."""
+def _read(response: requests.Response) -> Outcome:
+    """Read the body up to a bound."""
     ok = response.status_code == 200
     bound = MAX_REPLY if ok else MAX_ERROR
+    if ok and (response.raw.length_remaining or 0) > bound:
+        return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
     response.raw.enforce_content_length = True  # urllib3 1 does not, unless told
-    # What is there already, and not all of a piece: a body that comes in drops would
-    # else keep the clock from being looked at.
+    # What is there already, and not all of a piece, where urllib3 can do that.
     read = getattr(response.raw, "read1", response.raw.read)
     pieces: list[bytes] = []
     size = 0
@@ -82,8 +79,6 @@ def _read(response: requests.Response, ends_at: float | None) -> Outcome:
         size += len(piece)
         if size > bound:
             break
-        if ends_at is not None and time.monotonic() > ends_at:
-            return Lost(Cause.TIMEOUT, "the answer was still coming")
     if ok and size > bound:
         return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)

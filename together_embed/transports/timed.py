@@ -1,0 +1,88 @@
+"""Connections of urllib3 whose answers end in time, their headers included.
+
+The timeout of a socket is for one read: a server that sends a byte now and then would
+hold a request for as long as it likes. Here the time that is left when an answer is
+awaited is for all of its reads together. The usual answer costs one look at the clock.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from http.client import HTTPResponse
+from io import BufferedReader, RawIOBase
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+
+class _Reads(RawIOBase):
+    """The reads of one answer, with one end for all of them."""
+
+    def __init__(self, sock: socket.socket, raw: Any) -> None:
+        self._sock, self._raw = sock, raw
+        self._seconds = sock.gettimeout()
+        self._ends_at = time.monotonic() + (self._seconds or 0.0)
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._seconds is not None and self._begun:
+            left = self._ends_at - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the answer was still coming")
+            self._sock.settimeout(left)
+        self._begun = True  # the first read has the socket's own time, which is all
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            with suppress(OSError):  # the next request finds the time as it was
+                self._sock.settimeout(self._seconds)
+            self._raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    def __init__(self, sock: socket.socket, *given: Any, **named: Any) -> None:
+        super().__init__(sock, *given, **named)
+        self.fp = BufferedReader(_Reads(sock, self.fp.detach()))
+
+
+class _Connection(HTTPConnection):
+    response_class = _Answer
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class TimedAdapter(HTTPAdapter):
+    """The adapter of `requests`, whose timeout is for a request as a whole."""
+
+    def init_poolmanager(self, *given: Any, **named: Any) -> None:
+        """Make the pool's manager, as the adapter asks for it."""
+        super().init_poolmanager(*given, **named)
+        self._time(self.poolmanager)
+
+    def proxy_manager_for(self, *given: Any, **named: Any) -> Any:
+        """Return the manager of a proxy's connections."""
+        return self._time(super().proxy_manager_for(*given, **named))
+
+    def _time(self, manager: Any) -> Any:
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
