@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from together_embed import EmbeddingsClient, EmbeddingsError
+from together_embed import EmbeddingsClient, EmbeddingsError, learned
 from together_embed.local import LocalEndpoint
 
 KEY = "canary-key-0123456789"
@@ -29,6 +29,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ours = name.startswith("TOGETHER_") or name in READ_BY_THE_CORE
         if ours or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned() -> None:
+    """Forget what other tests have found out: a port can be used again."""
+    learned._known.clear()
 
 
 class Colour:

@@ -1,6 +1,6 @@
 """What one process may share among its threads and loops, and no other may.
 
-Connections, what was learned of the server, and the flow of requests. A forked child
+Connections, the flow of requests, what was counted. A forked child
 makes one of its own: with its parent's sockets it would read its parent's answers.
 """
 
@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from together_embed import learned
 from together_embed.engine.flow import CEILING, Flow
 from together_embed.engine.job import Job
-from together_embed.engine.plan import Dialect, Plan
+from together_embed.engine.plan import Plan
 from together_embed.engine.retry import Policy
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import Form
@@ -49,15 +50,10 @@ class Process:
         self.pid = os.getpid()
         self.parent = parent
         self._settings = settings
-        encodings = {"auto": None, "float": False, "base64": True}
         extra = dict(settings.extra_body)
         if settings.dimensions is not None:
             extra["dimensions"] = settings.dimensions
-        own = "encoding_format" in extra
-        self._dialect = Dialect(
-            False if own else encodings[settings.encoding_format],
-            learns=not own and settings.encoding_format == "auto",
-        )
+        self._dialect = learned.dialect(settings)
         self._plan = Plan(
             model=settings.model,
             extra=extra,

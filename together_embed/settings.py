@@ -97,6 +97,13 @@ class Settings:
         """Seconds from sending a request to its whole answer."""
         return self.timeout[1] if isinstance(self.timeout, tuple) else self.timeout
 
+    @property
+    def chosen_base64(self) -> bool | None:
+        """Whether to ask for base64; None where that is to be found out."""
+        if "encoding_format" in self.extra_body:
+            return False  # it is in each body as it is
+        return {"auto": None, "float": False, "base64": True}[self.encoding_format]
+
     def without_secrets(self) -> Settings:
         """Return what may be pickled: no header that carries a secret, and no hook."""
         kept = {k: v for k, v in self.headers.items() if not _is_secret(k)}

@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from together_embed.learned import forget
 from together_embed.local import hashing
 from together_embed.local.contract import Support, Terms
 from together_embed.local.document import document
@@ -142,6 +143,7 @@ class LocalEndpoint(Counts):
     def __enter__(self) -> "Self":
         self._port = self._thread.start(self._host, self._port)
         self._started = True
+        forget(self.base_url)  # a new server, though perhaps at an old one's port
         return self
 
     def __exit__(
