@@ -45,6 +45,12 @@ class Calls:
         self._settings = settings
         self._process = Process(settings)
 
+    def rebound(self, settings: Settings) -> None:
+        """Go on within the bounds of these settings, which differ in nothing else."""
+        here = self.here()
+        self._settings = settings
+        here.rebound(settings)
+
     def here(self) -> Process:
         """Return what belongs to this process; a forked child starts with its own."""
         process = self._process

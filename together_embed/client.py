@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -159,6 +160,33 @@ class EmbeddingsClient(Streams):
         does. None where no call has ended in this process.
         """
         return self._calls.here().last_stats
+
+    def bound(
+        self,
+        *,
+        max_concurrency: int | None = None,
+        requests_per_second: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
+        """Replace all three bounds, for calls under way too.
+
+        For programs that share a limit with others, and learn what their share is.
+
+        Args:
+            max_concurrency: Requests in flight, at most; None leaves it to the client.
+            requests_per_second: Requests a second, at most; None is without bound.
+            tokens_per_minute: Tokens a minute, at most; None is without bound.
+
+        Raises:
+            ConfigurationError: A bound is no positive number.
+        """
+        self._settings = replace(
+            self._settings,
+            max_concurrency=max_concurrency,
+            requests_per_second=requests_per_second,
+            tokens_per_minute=tokens_per_minute,
+        )
+        self._calls.rebound(self._settings)
 
     def namespace(self, role: Role | None = None) -> str:
         """Name what the vectors of a role depend on, for caches of other libraries.

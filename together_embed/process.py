@@ -86,6 +86,15 @@ class Process:
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
 
+    def rebound(self, settings: Settings) -> None:
+        """Let the flow go on within the bounds of these settings."""
+        self.flow.bound(
+            settings.max_concurrency or CEILING,
+            clock(),
+            requests_per_second=settings.requests_per_second,
+            tokens_per_minute=settings.tokens_per_minute,
+        )
+
     def job(
         self, wake: Callable[[], None], form: Form, role: Role | None, **how: Any
     ) -> Job:

@@ -58,6 +58,20 @@ def test_threads_and_loops_share_one_cap(
     assert endpoint.in_flight_max <= 3
 
 
+def test_a_bound_can_be_changed_while_a_call_is_under_way(
+    make_client: Any, endpoint: LocalEndpoint, right: Any
+) -> None:
+    client = make_client(batch_size=1, requests_per_second=0.01)
+    texts = texts_of(0, 30)
+    lifting = threading.Timer(0.2, client.bound)
+    lifting.start()
+    assert client.embed(texts) == right(texts)
+    lifting.join()
+    assert client.settings.requests_per_second is None
+    with pytest.raises(errors.ConfigurationError):
+        client.bound(max_concurrency=0)
+
+
 def test_threads_end_when_their_call_does(make_client: Any) -> None:
     make_client(batch_size=1).embed(texts_of(0))
     ours = [t for t in threading.enumerate() if t.name == "together-embed"]

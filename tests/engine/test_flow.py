@@ -229,6 +229,49 @@ def test_tokens_per_minute_are_kept_to() -> None:
     assert sent_in(30.0, make(tokens_per_minute=60_000), 4_000) in range(29, 33)
 
 
+def test_new_bounds_hold_at_once_for_calls_under_way() -> None:
+    flow = make(8)
+    woken: list[int] = []
+    mine = line(flow, lambda: woken.append(1))
+    permits, wait = flow.take(mine, 50, 0.0)
+    assert (len(permits), wait) == (8, None)
+    flow.bound(3, 0.1, requests_per_second=None, tokens_per_minute=None)
+    for turn in range(5):
+        flow.land(permits.pop(), RIGHT, 0.3)
+        assert flow.take(mine, 50, 0.3 + turn)[0] == []  # over the bound, and landing
+    flow.land(permits.pop(), RIGHT, 9.0)
+    permits += flow.take(mine, 50, 9.0)[0]
+    assert len(permits) == flow.limit == 3
+    woken.clear()
+    flow.bound(5, 9.1, requests_per_second=None, tokens_per_minute=None)
+    assert woken == []  # the window has yet to find out that more is carried
+    land(flow, permits, RIGHT, 9.3)
+    assert len(flow.take(mine, 50, 9.3)[0]) == 5
+
+
+def test_no_pause_and_no_new_bound_lets_the_window_pass_its_ceiling() -> None:
+    flow = make(1)
+    mine = line(flow)
+    (permit,), _ = flow.take(mine, 9, 0.0)
+    flow.land(permit, refused(30.0), 0.1)
+    for turn in range(200):
+        now = 40.0 + turn
+        permits, _ = flow.take(mine, 9, now)
+        assert len(permits) <= 1
+        land(flow, permits, RIGHT, now + 0.3)
+
+
+def test_a_wait_for_a_rate_changes_with_the_rate() -> None:
+    flow = make(requests_per_second=0.01)
+    mine = line(flow)
+    assert len(flow.take(mine, 1, 0.0)[0]) == 1
+    assert flow.take(mine, 1, 0.0) == ([], pytest.approx(100, rel=0.1))
+    flow.bound(100, 0.0, requests_per_second=1.0, tokens_per_minute=None)
+    assert flow.take(mine, 1, 0.0) == ([], pytest.approx(1, rel=0.1))
+    flow.bound(100, 0.5, requests_per_second=None, tokens_per_minute=None)
+    assert len(flow.take(mine, 9, 0.5)[0]) == 9
+
+
 def test_only_the_first_in_line_is_told_to_come_again() -> None:
     flow = make(requests_per_second=1)
     flow.take(line(flow), 1, 0.0)

@@ -116,6 +116,27 @@ class Flow:
         self._refused = 0
         self.holds = False
 
+    def bound(
+        self,
+        ceiling: int,
+        now: float,
+        *,
+        requests_per_second: float | None,
+        tokens_per_minute: float | None,
+    ) -> None:
+        """Replace the user's bounds; what is in flight over them is let land."""
+        with self._lock:
+            self._window.bound(ceiling)
+            self._requests.set_rate(requests_per_second, now)
+            self._tokens.set_rate(tokens_per_minute and tokens_per_minute / 60, now)
+            woken = self._serve(max(now, self._latest))
+        _wake(woken)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in flight now."""
+        return self._in_flight
+
     @property
     def limit(self) -> int:
         """How many requests may be in flight together now."""

@@ -63,6 +63,12 @@ class Metre:
         self.slack = slack
         self.ready_at = 0.0
 
+    def set_rate(self, rate: float | None, now: float) -> None:
+        """Go on at another rate: what is left to wait changes with it."""
+        left = max(0.0, self.ready_at - now) * (self.rate or 0.0)
+        self.rate = rate
+        self.ready_at = now + left / rate if rate else 0.0
+
     def charge(self, units: float, now: float) -> None:
         """Move `ready_at` on by what `units` take."""
         if self.rate is not None:

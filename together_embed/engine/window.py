@@ -66,6 +66,18 @@ class Window:
         self._before = self.size
         self._patience = FIRST_CALM
 
+    def bound(self, ceiling: int) -> None:
+        """Replace the ceiling. Where it alone kept the window small, it opens again."""
+        if ceiling > self._ceiling <= self.size:
+            self._doubling, self._threshold = True, ceiling
+        elif self._threshold == self._ceiling:
+            self._threshold = ceiling
+        self._threshold = min(self._threshold, ceiling)
+        self._home = min(self._home, ceiling)
+        self._safe = self._safe and min(self._safe, ceiling)
+        self.size = min(self.size, ceiling)
+        self._ceiling = ceiling
+
     def right(self, permit: Permit, seconds: float, size: int, newest: int) -> None:
         """Learn from a request that the server carried.
 
@@ -119,7 +131,7 @@ class Window:
 
     def restart(self) -> None:
         """Open again by doubling, up to what was carried before, after a long pause."""
-        self._threshold = max(self._before, 2)
+        self._threshold = min(max(self._before, 2), self._ceiling)
         self.size = 1
         self._doubling, self._safe = True, None
         self._anchor, self._least = (0.0, 0.0), math.inf
