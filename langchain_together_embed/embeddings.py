@@ -310,7 +310,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__["together_api_key"] = values.key_from_environment()
+        vars(self)["together_api_key"] = values.key_from_environment()
 
 
 def _forget_lock() -> None:

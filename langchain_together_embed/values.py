@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from pydantic import SecretStr
@@ -18,6 +19,7 @@ from together_embed.key import KEY_VARIABLE
 
 BASE_URL_VARIABLES = ("TOGETHER_API_BASE", "TOGETHER_BASE_URL")
 """The first is langchain-together's, and wins: its users change only the import."""
+_HTTPX_PARTS = attrgetter("connect", "read", "write", "pool")
 
 
 def key_from_environment() -> SecretStr | None:
@@ -47,7 +49,7 @@ def seconds(given: Any) -> Any:
     if isinstance(given, (tuple, list)) and len(given) == 4:
         return _pair(*given)
     try:
-        return _pair(given.connect, given.read, given.write, given.pool)
+        return _pair(*_HTTPX_PARTS(given))
     except AttributeError:
         raise ConfigurationError(
             "timeout is seconds, a pair (to connect, a request), an httpx.Timeout or "

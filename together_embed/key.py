@@ -18,6 +18,7 @@ class HasSecret(Protocol):
 
     def get_secret_value(self) -> str:
         """Return the secret."""
+        ...
 
 
 KeySource = str | HasSecret | Callable[[], str] | None

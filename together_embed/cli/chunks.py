@@ -27,9 +27,11 @@ class Rows(Protocol):
 
     def take(self, places: Sequence[int]) -> Rows:
         """Return the rows at these places."""
+        ...
 
     def dicts(self) -> Sequence[Mapping[str, Any]]:
         """Return the rows as dictionaries."""
+        ...
 
     def arrow(self, schema: pa.Schema) -> pa.Table:
         """Return the rows as a table of this schema."""
@@ -147,4 +149,5 @@ def _in_python(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(shorter)
     except pa.ArrowInvalid:
         words = column.cast(pa.string())
-        return compute.replace_substring(words, " ", "T", max_replacements=1)
+        replace = compute.replace_substring  # pyright: ignore[reportAttributeAccessIssue]
+        return replace(words, " ", "T", max_replacements=1)

@@ -36,9 +36,11 @@ class Answer(Protocol):
     @property
     def code(self) -> int:
         """The exit code."""
+        ...
 
     def lines(self) -> list[str]:
         """Return it in words."""
+        ...
 
 
 def _answer(answer: Answer, as_json: bool) -> int:

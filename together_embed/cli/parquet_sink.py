@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -88,9 +88,10 @@ class ParquetSink(Sink):
             notes[f"together_embed.{name}".encode()] = value.encode()
         # No two numbers of a vector are the same: a dictionary of them is a waste.
         others = [name for name in schema.names if name != self._layout.vectors]
+        # Not written out: type checkers take these for the bools of their defaults.
+        options: dict[str, Any] = {"use_dictionary": others, "write_statistics": others}
         return parquet.ParquetWriter(
             self._part.file,
             schema.with_metadata(notes),
-            use_dictionary=others,
-            write_statistics=others,
+            **options,
         )

@@ -79,4 +79,7 @@ def translated(path: str) -> Iterator[None]:
 
 
 def _reason(message: str) -> Reason:
-    return next((reason for sign, reason in _SIGNS if sign in message), "unreadable")
+    for sign, reason in _SIGNS:
+        if sign in message:
+            return reason
+    return "unreadable"
