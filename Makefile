@@ -27,10 +27,11 @@ demo: $(VENV)/.demo ## index these docs in both frameworks and ask three questio
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev ## ruff and mypy strict
+lint: $(VENV)/.dev ## ruff, mypy strict, pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 check: test lint ## what CI runs, without the build
 
