@@ -43,15 +43,19 @@ class Partial:
             EmbeddingsError: It still is not whole; the error holds what is there now.
             ConfigurationError: This was unpickled, and has no client and no texts.
         """
+        if not (todo := self._todo()):
+            return self._rows()
         if self._again is None:
             raise _no_way()
-        return self._merge(self._again(self._todo()))
+        return self._merge(self._again(todo))
 
     async def aresume(self) -> list[list[float]]:
         """Do what `resume` does, as a coroutine on the running loop."""
+        if not (todo := self._todo()):
+            return self._rows()
         if self._aagain is None:
             raise _no_way()
-        return self._merge(await self._aagain(self._todo()))
+        return self._merge(await self._aagain(todo))
 
     def _todo(self) -> list[int]:
         return sorted({*self.failures, *self.remaining})
@@ -66,6 +70,9 @@ class Partial:
             error.partial = self
         if self.failures:
             raise self.failures[min(self.failures)]
+        return self._rows()
+
+    def _rows(self) -> list[list[float]]:
         return [self.results[number] for number in sorted(self.results)]
 
     def __getstate__(self) -> dict[str, Any]:

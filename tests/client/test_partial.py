@@ -80,6 +80,15 @@ def test_a_call_may_return_what_there_is_instead_of_raising(colour) -> None:
         assert not whole.failures
 
 
+def test_what_is_whole_resumes_to_its_vectors_and_asks_for_nothing(colour) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+        whole = colour.embed(client, TEXTS, on_error="return")
+        assert endpoint.requests == 3
+        assert colour.resume(whole) == [endpoint.embed(text) for text in TEXTS]
+        assert endpoint.requests == 3
+
+
 def test_a_wrong_key_ends_the_call_at_once_and_hands_over_what_was_done(
     colour,
 ) -> None:

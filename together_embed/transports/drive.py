@@ -28,6 +28,7 @@ class SyncTransport(Protocol):
 
     def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post a body, and bring back what became of it within so many seconds."""
+        ...
 
 
 class AsyncTransport(Protocol):
@@ -35,6 +36,7 @@ class AsyncTransport(Protocol):
 
     async def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post a body, and bring back what became of it within so many seconds."""
+        ...
 
 
 class Memory(Protocol):
@@ -42,6 +44,7 @@ class Memory(Protocol):
 
     def recall(self, texts: Sequence[str]) -> Sequence[tuple[str, bytes] | None]:
         """Return what is known of each text."""
+        ...
 
     def keep(
         self, texts: Sequence[str], embeddings: Sequence[Any], model: str | None

@@ -139,7 +139,9 @@ class Tasks:
         if patience == 0:
             await asyncio.sleep(0)
         else:
-            timer = patience and self._loop.call_later(patience, self._news.set)
+            timer = None
+            if patience is not None:
+                timer = self._loop.call_later(patience, self._news.set)
             try:
                 await self._news.wait()
             finally:

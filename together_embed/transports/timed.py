@@ -64,11 +64,12 @@ class _SecureConnection(HTTPSConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    # urllib3 declares a protocol that its own connections do not fit.
+    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]
 
 
 class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+    ConnectionCls = _SecureConnection  # pyright: ignore[reportAssignmentType]
 
 
 class TimedAdapter(HTTPAdapter):
