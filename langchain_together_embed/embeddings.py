@@ -24,6 +24,7 @@ from pydantic import (
     field_serializer,
     field_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from langchain_together_embed import arguments, progress, values
 from together_embed.client import EmbeddingsClient
@@ -133,7 +134,9 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     skip_empty: bool = False
     show_progress_bar: bool = False
     allow_insecure_http: bool = False
-    on_batch: OnBatch | None = Field(default=None, exclude=True, repr=False)
+    on_batch: SkipJsonSchema[OnBatch] | None = Field(
+        default=None, exclude=True, repr=False
+    )
 
     _made: _Made | None = PrivateAttr(default=None)
 
