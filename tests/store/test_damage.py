@@ -256,3 +256,25 @@ def test_an_empty_file_is_nobodys_and_becomes_a_store(tmp_path: Path) -> None:
         assert store.get([key(1)]) == [None]
         store.put(items([1]))
         assert store.get([key(1)]) == [row(1)]
+
+
+def test_nothing_is_lost_where_the_log_was_half_way_into_the_file(
+    path: Path, tmp_path: Path
+) -> None:
+    short = path.read_bytes()
+    log = path.with_name("vectors.db-wal").read_bytes()
+    link = sqlite3.connect(path)
+    link.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    link.close()
+    grown = path.read_bytes()
+    assert len(grown) > len(short)
+    # The first page tells of pages that the file has not got yet.
+    path.write_bytes(grown[:4096] + short[4096:])
+    path.with_name("vectors.db-wal").write_bytes(log)
+    keys = [key(number) for number in range(COUNT)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Store(path) as store:
+            found = store.get(keys)
+            store.put(items(range(COUNT, COUNT + 1), WIDTH))
+    assert found == [row(number, WIDTH) for number in range(COUNT)]

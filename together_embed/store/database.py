@@ -1,8 +1,8 @@
 """One SQLite file of ours: opened with care, shared by threads, closed before a fork.
 
 Contract:
-- Nothing of a file that is not ours is changed: it is looked at without locks, journal
-  or recovery first, and opened only where its header names this library.
+- Nothing of a file that is not ours is changed: its first bytes are read, and it is
+  opened only where they name this library.
 - A connection serves all threads of a process, one statement or transaction at a time.
   Before a fork it is closed, since POSIX locks do not follow a child: both sides open
   their own when they next need one.
@@ -162,7 +162,8 @@ class Database:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
             self._link = _connect(self.path, "mode=rwc", schema.create)
         else:
-            _connect(self.path, _LOOK, schema.check_header).close()
+            with translated(self.path):
+                schema.check_header(self.path)
             self._link = self._open_existing()
         self._file = _identity(self.path)
 

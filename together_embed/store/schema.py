@@ -21,6 +21,7 @@ APPLICATION = 0x74656D62
 VERSION = 1
 """SQLite's `user_version`. A file of a higher one is left alone."""
 
+_MAGIC = b"SQLite format 3\0"
 # Each vector put touches one page of `keys` anywhere in the file, and that goes to the
 # log as a whole: at a million vectors, pages of 32 KiB would write five times as much.
 _PAGE_BYTES = 4096
@@ -35,19 +36,24 @@ _TABLES = (
 )
 
 
-def check_header(link: sqlite3.Connection, path: str) -> None:
+def check_header(path: str) -> None:
     """Refuse a file that does not name this library, or names a later format.
+
+    The bytes are read as they stand. SQLite would compare the length that they tell
+    with the file's, and call one malformed whose writer was killed while the log was
+    brought into it: the log mends that, once the file is opened for work.
 
     Raises:
         StoreError: It is another program's file, or a newer version's.
+        OSError: It cannot be read.
     """
-    try:
-        application = _ask(link, "PRAGMA application_id")
-        version = _ask(link, "PRAGMA user_version")
-    except sqlite3.DatabaseError as error:
-        if "not a database" in str(error):
-            raise StoreError("foreign", path, "no SQLite database") from error
-        raise
+    with open(path, "rb") as file:
+        header = file.read(100)
+    if not header.startswith(_MAGIC) or len(header) < 100:
+        raise StoreError("foreign", path, "no SQLite database")
+    version, application = (
+        int.from_bytes(header[at : at + 4], "big") for at in (60, 68)
+    )
     if application != APPLICATION:
         raise StoreError("foreign", path, "another program's database")
     if version != VERSION:
@@ -98,7 +104,7 @@ def create(link: sqlite3.Connection, path: str) -> None:
         for table in _TABLES:
             link.execute(table)
     link.execute("COMMIT")
-    check_header(link, path)
+    check_header(path)
     open_for_work(link, path)
 
 
