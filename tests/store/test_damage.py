@@ -1,16 +1,18 @@
 """Files that are damaged, another program's, or a newer version's."""
 
+import gc
 import pickle
 import random
 import shutil
 import sqlite3
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from together_embed.store import Note, Store, StoreError, StoreWarning, schema
+from together_embed.store import Note, Row, Store, StoreError, StoreWarning, schema
 
 from .rows import items, key, row
 
@@ -278,3 +280,24 @@ def test_nothing_is_lost_where_the_log_was_half_way_into_the_file(
             found = store.get(keys)
             store.put(items(range(COUNT, COUNT + 1), WIDTH))
     assert found == [row(number, WIDTH) for number in range(COUNT)]
+
+
+@pytest.mark.filterwarnings("ignore::together_embed.store.StoreWarning")
+@pytest.mark.parametrize("garbage", [b"no database at all", b"SQLite format 3\0"])
+def test_a_store_that_cannot_be_used_holds_on_to_no_vectors(
+    tmp_path: Path, garbage: bytes
+) -> None:
+    class Items(list[tuple[bytes, Row]]):
+        """A list that can be referred to weakly."""
+
+    path = tmp_path / "vectors.db"
+    path.write_bytes(garbage + bytes(5_000))
+    refs = []
+    with Store(path) as store:
+        for number in range(10):
+            vectors = Items(items(range(number, number + 1)))
+            refs.append(weakref.ref(vectors))
+            store.put(vectors)
+            del vectors
+        gc.collect()
+        assert sum(ref() is not None for ref in refs) <= 1

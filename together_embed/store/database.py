@@ -95,7 +95,7 @@ class Database:
             with self.lock, translated(self.path):
                 link = self._connection(create=True)
                 if self._no_writing:
-                    raise self._no_writing
+                    raise self._no_writing.with_traceback(None)
                 assert link is not None  # noqa: S101 - create=True
                 link.execute("BEGIN IMMEDIATE")
                 try:
@@ -141,7 +141,8 @@ class Database:
 
     def _connection(self, *, create: bool) -> sqlite3.Connection | None:
         if self._refusal is not None:
-            raise self._refusal
+            # Else it would gather the frames of every call, and the vectors in them.
+            raise self._refusal.with_traceback(None)
         there = _identity(self.path)
         if there != self._file:
             self.drop()  # the file was moved away: what is kept in it would be lost

@@ -224,7 +224,8 @@ class Store:
     def _write(self, work: Callable[[Connection], object]) -> None:
         try:
             if self._damage is not None:
-                raise self._damage  # to write on would spread it
+                # To write on would spread it.
+                raise self._damage.with_traceback(None)
             self._database.write(work)
         except StoreError as error:
             self._report(error)
