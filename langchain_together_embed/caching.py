@@ -1,0 +1,38 @@
+"""Notices a `CacheBackedEmbeddings` that cannot tell a query from a document.
+
+Its key is the text alone. Where queries and documents go out with different prefixes,
+and it keeps both in one place, a query that reads as a document gets the document's
+vector, and the other way round. What it finds it does not ask for, so nothing but the
+questions that reach this class can be looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+ADVICE = (
+    "this CacheBackedEmbeddings keeps queries and documents in one place, by their texts "
+    "alone, and your prefixes make them different vectors: give query_embedding_cache= "
+    "a store of its own, or use cache= of TogetherEmbeddings, which tells them apart"
+)
+
+
+def look_at_the_caller(model: object) -> None:
+    """Warn where the caller's caller is a cache that mixes up queries and documents.
+
+    Args:
+        model: What it is a cache of.
+    """
+    asking = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - there is no other way
+    if getattr(asking, "underlying_embeddings", None) is not model:
+        return
+    queries = getattr(asking, "query_embedding_store", None)
+    documents = getattr(asking, "document_embedding_store", None)
+    if queries is not None and _place(queries) is _place(documents):
+        warnings.warn(ADVICE, UserWarning, stacklevel=4)
+
+
+def _place(store: object) -> object:
+    """Return what an encoding store keeps its entries in; one encoder serves both."""
+    return getattr(store, "store", store)
