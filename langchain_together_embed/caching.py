@@ -11,28 +11,34 @@ from __future__ import annotations
 import sys
 import warnings
 
+from together_embed.engine.roles import Roles
+
 ADVICE = (
-    "this CacheBackedEmbeddings keeps queries and documents in one place, by their texts "
-    "alone, and your prefixes make them different vectors: give query_embedding_cache= "
-    "a store of its own, or use cache= of TogetherEmbeddings, which tells them apart"
+    "this CacheBackedEmbeddings keeps queries and documents in one place by their "
+    "texts alone, and the prefixes make different vectors of them: give "
+    "query_embedding_cache= a store of its own, or use cache= of TogetherEmbeddings, "
+    "which tells them apart"
 )
 
 
-def look_at_the_caller(model: object) -> None:
+def look_at_the_caller(model: object, roles: Roles) -> None:
     """Warn where the caller's caller is a cache that mixes up queries and documents.
 
     Args:
         model: What it is a cache of.
+        roles: The prefixes; where both are the same there is nothing to mix up.
     """
-    asking = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - there is no other way
+    if roles.query_prefix == roles.document_prefix:
+        return
+    asking = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - no other way
     if getattr(asking, "underlying_embeddings", None) is not model:
         return
     queries = getattr(asking, "query_embedding_store", None)
     documents = getattr(asking, "document_embedding_store", None)
-    if queries is not None and _place(queries) is _place(documents):
+    if queries is not None and _place(queries) == _place(documents):
         warnings.warn(ADVICE, UserWarning, stacklevel=4)
 
 
-def _place(store: object) -> object:
-    """Return what an encoding store keeps its entries in; one encoder serves both."""
-    return getattr(store, "store", store)
+def _place(store: object) -> list[int]:
+    """Tell where a store keeps its entries, and under which names."""
+    return [id(getattr(store, part, store)) for part in ("store", "key_encoder")]

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from langchain_together_embed import arguments, progress, values
+from langchain_together_embed import arguments, caching, progress, values
 from together_embed.client import EmbeddingsClient
 from together_embed.engine.stats import Stats
 from together_embed.settings import OnBatch
@@ -156,8 +156,14 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             return self.client.embed(texts, role="document", on_progress=moved)
 
     def embed_query(self, text: str) -> list[float]:
-        """Return the vector of a query."""
-        return self.client.embed([text], role="query")[0]
+        """Return the vector of a query.
+
+        Warns where it is asked by a `CacheBackedEmbeddings` that mixes up queries and
+        documents, since both have the same key and not the same prefix.
+        """
+        client = self.client
+        caching.look_at_the_caller(self, client.settings.roles)
+        return client.embed([text], role="query")[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do what `embed_documents` does, as a coroutine on the running loop."""
@@ -166,7 +172,9 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the vector of a query."""
-        return (await self.client.aembed([text], role="query"))[0]
+        client = self.client
+        caching.look_at_the_caller(self, client.settings.roles)
+        return (await client.aembed([text], role="query"))[0]
 
     @property
     def namespace(self) -> str:
