@@ -42,7 +42,7 @@ class _Refusal(NamedTuple):
     idle: Collection[Any] = ()
 
 
-_NO_TOKENS = "no tokens are counted here; split long texts before they are embedded"
+_NO_TOKENS = "pass on_long_input= and max_input_tokens=, and a tokenizer= to count by"
 _RAW = "texts go to the server as they are, and its tokenizer decides"
 _HTTP = (
     "requests go out by `requests` and `aiohttp`, not by a client of httpx or openai; "

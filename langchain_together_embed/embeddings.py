@@ -75,6 +75,9 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         max_concurrency: Requests in flight, of all calls of this object together.
         requests_per_second: The same for requests a second; None: found out.
         tokens_per_minute: The same for tokens a minute, by an estimate.
+        cut_to: How many numbers of each vector to keep, scaled to length 1; a cache
+            keeps whole vectors.
+        normalize: Whether each vector is scaled to length 1.
         encoding_format: "auto" asks for base64 until the server refuses it; "float"
             and "base64" ask for just that.
         model_kwargs: Further fields of every request's body. Keywords that nobody
@@ -85,6 +88,12 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         query_prefix: What goes in front of each query; nothing, unless it is asked for.
         document_prefix: What goes in front of each document, likewise.
         instructions: "auto" takes the prefixes that the model's authors recommend.
+        on_long_input: "error", "truncate" or "split" for texts over what the model
+            reads; None leaves it to the server. See `EmbeddingsClient`, as for the next
+            three.
+        max_input_tokens: How many tokens the model reads.
+        count_tokens: Counts the tokens of a text; not in dumps.
+        tokenizer: The path of a `tokenizer.json` to count by.
         cache: The path of a file that keeps every vector, for later processes too.
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
@@ -121,6 +130,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     max_concurrency: int | None = Field(default=None, gt=0)
     requests_per_second: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
+    cut_to: int | None = Field(default=None, gt=0)
+    normalize: bool = False
     encoding_format: Literal["auto", "float", "base64"] = "auto"
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     extra_body: dict[str, Any] | None = None
@@ -129,6 +140,12 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     query_prefix: str | None = None
     document_prefix: str | None = None
     instructions: Literal["auto"] | None = None
+    on_long_input: Literal["error", "truncate", "split"] | None = None
+    max_input_tokens: int | None = Field(default=None, gt=0)
+    count_tokens: Callable[[str], int] | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    tokenizer: str | None = None
     cache: str | None = None
     on_drift: Literal["warn", "error"] = "warn"
     skip_empty: bool = False
@@ -227,6 +244,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             "requests_per_second": self.requests_per_second,
             "tokens_per_minute": self.tokens_per_minute,
             "dimensions": self.dimensions,
+            "cut_to": self.cut_to,
+            "normalize": self.normalize,
             "encoding_format": self.encoding_format,
             "headers": dict(self.default_headers or {}),
             "query": values.query(self.default_query),
@@ -236,6 +255,10 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             "query_prefix": self.query_prefix,
             "document_prefix": self.document_prefix,
             "instructions": self.instructions,
+            "on_long_input": self.on_long_input,
+            "max_input_tokens": self.max_input_tokens,
+            "count_tokens": self.count_tokens,
+            "tokenizer": self.tokenizer,
             "cache": self.cache,
             "on_drift": self.on_drift,
             "allow_blank": self.skip_empty,

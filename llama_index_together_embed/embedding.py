@@ -10,7 +10,7 @@ import copy
 import logging
 import pickle
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,6 +72,9 @@ class TogetherEmbedding(BaseEmbedding):
         max_concurrency: Requests in flight, of all calls of this object together.
         requests_per_second: The same for requests a second; None: found out.
         tokens_per_minute: The same for tokens a minute, by an estimate.
+        cut_to: How many numbers of each vector to keep, scaled to length 1; a cache
+            keeps whole vectors.
+        normalize: Whether each vector is scaled to length 1.
         encoding_format: "auto" asks for base64 until the server refuses it; "float"
             and "base64" ask for just that.
         default_headers: Further headers of every request.
@@ -79,6 +82,12 @@ class TogetherEmbedding(BaseEmbedding):
         query_prefix: What goes in front of each query; nothing, unless it is asked for.
         document_prefix: What goes in front of each document, likewise.
         instructions: "auto" takes the prefixes that the model's authors recommend.
+        on_long_input: "error", "truncate" or "split" for texts over what the model
+            reads; None leaves it to the server. See `EmbeddingsClient`, as for the next
+            three.
+        max_input_tokens: How many tokens the model reads.
+        count_tokens: Counts the tokens of a text; not in dumps.
+        tokenizer: The path of a `tokenizer.json` to count by.
         cache: The path of a file that keeps every vector, for later processes too.
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
@@ -114,6 +123,8 @@ class TogetherEmbedding(BaseEmbedding):
     max_concurrency: int | None = Field(exclude=True)
     requests_per_second: float | None = Field(exclude=True)
     tokens_per_minute: float | None = Field(exclude=True)
+    cut_to: int | None
+    normalize: bool
     encoding_format: Literal["auto", "float", "base64"] = Field(exclude=True)
     default_headers: dict[str, str] | None = Field(exclude=True, repr=False)
     default_query: dict[str, str] | None = Field(exclude=True, repr=False)
@@ -123,6 +134,10 @@ class TogetherEmbedding(BaseEmbedding):
     query_prefix: str | None
     document_prefix: str | None
     instructions: Literal["auto"] | None
+    on_long_input: Literal["error", "truncate", "split"] | None
+    max_input_tokens: int | None
+    count_tokens: Any | None = Field(default=None, exclude=True, repr=False)
+    tokenizer: str | None
     cache: str | None = Field(exclude=True)
     on_drift: Literal["warn", "error"] = Field(exclude=True)
 
@@ -146,12 +161,18 @@ class TogetherEmbedding(BaseEmbedding):
         max_concurrency: int | None = None,
         requests_per_second: float | None = None,
         tokens_per_minute: float | None = None,
+        cut_to: int | None = None,
+        normalize: bool = False,
         encoding_format: Literal["auto", "float", "base64"] = "auto",
         default_headers: Mapping[str, str] | None = None,
         default_query: Mapping[str, str] | None = None,
         query_prefix: str | None = None,
         document_prefix: str | None = None,
         instructions: Literal["auto"] | None = None,
+        on_long_input: Literal["error", "truncate", "split"] | None = None,
+        max_input_tokens: int | None = None,
+        count_tokens: Callable[[str], int] | None = None,
+        tokenizer: str | None = None,
         cache: str | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         allow_insecure_http: bool = False,
@@ -185,12 +206,18 @@ class TogetherEmbedding(BaseEmbedding):
             "max_concurrency": max_concurrency,
             "requests_per_second": requests_per_second,
             "tokens_per_minute": tokens_per_minute,
+            "cut_to": cut_to,
+            "normalize": normalize,
             "encoding_format": encoding_format,
             "default_headers": default_headers,
             "default_query": default_query,
             "query_prefix": query_prefix,
             "document_prefix": document_prefix,
             "instructions": instructions,
+            "on_long_input": on_long_input,
+            "max_input_tokens": max_input_tokens,
+            "count_tokens": count_tokens,
+            "tokenizer": tokenizer,
             "cache": cache,
             "on_drift": on_drift,
             "allow_insecure_http": allow_insecure_http,
@@ -358,6 +385,8 @@ class TogetherEmbedding(BaseEmbedding):
             "requests_per_second": self.requests_per_second,
             "tokens_per_minute": self.tokens_per_minute,
             "dimensions": self.dimensions,
+            "cut_to": self.cut_to,
+            "normalize": self.normalize,
             "encoding_format": self.encoding_format,
             "headers": dict(self.default_headers or {}),
             "query": dict(self.default_query or {}),
@@ -365,6 +394,10 @@ class TogetherEmbedding(BaseEmbedding):
             "query_prefix": self.query_prefix,
             "document_prefix": self.document_prefix,
             "instructions": self.instructions,
+            "on_long_input": self.on_long_input,
+            "max_input_tokens": self.max_input_tokens,
+            "count_tokens": self.count_tokens,
+            "tokenizer": self.tokenizer,
             "cache": self.cache,
             "on_drift": self.on_drift,
             "allow_insecure_http": self.allow_insecure_http,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from types import TracebackType
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from together_embed.address import base_url as canonical
 from together_embed.call import Calls, OnError, OnProgress, handed_over
+from together_embed.counting import limit_of, spelled
 from together_embed.engine import batching
+from together_embed.engine.lengths import OnLong
 from together_embed.engine.roles import Role, choose
 from together_embed.engine.rows import LISTS, Arrays, Row
+from together_embed.engine.shape import Shape
 from together_embed.engine.stats import Stats
 from together_embed.errors import EmbeddingsError
 from together_embed.key import Key, KeySource
@@ -56,6 +59,10 @@ class EmbeddingsClient(Streams):
         tokens_per_minute: Tokens a minute, at most, evenly spaced; one is counted for
             four bytes of text, which is about right for English.
         dimensions: The width to ask for. An answer of another width is an error.
+        cut_to: How many numbers of each vector to keep, the first ones, scaled to
+            length 1: for models trained for it (Matryoshka), on servers that know no
+            `dimensions`. A store keeps whole vectors.
+        normalize: Scale each vector to length 1. A vector of zeros stays as it is.
         encoding_format: "auto" asks for base64, a fifth of the work, and drops it for
             good where the server refuses it; "float" and "base64" ask for just that.
         headers: Further headers of every request.
@@ -66,6 +73,17 @@ class EmbeddingsClient(Streams):
         document_prefix: The same for role "document".
         instructions: "auto" takes the prefixes that the model's authors recommend,
             where they are known (`together_embed.engine.roles.PRESETS`).
+        on_long_input: What to do with texts over what the model reads: "error" before
+            anything is sent; "truncate", send their beginning; "split", send them in
+            pieces and return the mean of their vectors, weighted by tokens, as long as
+            theirs are. The latter two give a `LongInputWarning`. None leaves it to the
+            server, which may cut without a word.
+        max_input_tokens: How many tokens the model reads, prefix and its own tokens
+            included. Known by name for the models of `PRESETS`.
+        count_tokens: Counts the tokens of a text, its prefix included. A client that is
+            to be pickled needs a function that can be.
+        tokenizer: The path of a `tokenizer.json` to count by; needs the extra
+            `tokenizers`. Without either, tokens are estimated.
         cache: The path of a file that keeps every vector, for this and later processes.
             Each checked batch is on disk before the call goes on; what is there is not
             asked for again.
@@ -97,6 +115,8 @@ class EmbeddingsClient(Streams):
         requests_per_second: float | None = None,
         tokens_per_minute: float | None = None,
         dimensions: int | None = None,
+        cut_to: int | None = None,
+        normalize: bool = False,
         encoding_format: Literal["auto", "float", "base64"] = "auto",
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
@@ -104,6 +124,10 @@ class EmbeddingsClient(Streams):
         query_prefix: str | None = None,
         document_prefix: str | None = None,
         instructions: Literal["auto"] | None = None,
+        on_long_input: OnLong | None = None,
+        max_input_tokens: int | None = None,
+        count_tokens: Callable[[str], int] | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         allow_blank: bool = False,
@@ -133,6 +157,10 @@ class EmbeddingsClient(Streams):
                 document_prefix=document_prefix,
                 instructions=instructions,
             ),
+            limit=limit_of(
+                model, on_long_input, max_input_tokens, count_tokens, tokenizer
+            ),
+            shape=Shape(cut_to, normalize),
             cache=None if cache is None else os.path.abspath(os.fspath(cache)),
             on_drift=on_drift,
             allow_blank=allow_blank,
@@ -204,19 +232,32 @@ class EmbeddingsClient(Streams):
             self._settings.dimensions,
             prefix,
             sorted(extra.items()),
+            *self._handling(),
         )
         digest = blake2b(repr(parts).encode(), digest_size=8).hexdigest()
         name = re.sub(r"[^A-Za-z0-9]+", "-", self._settings.model).strip("-")
         return f"{name}-{digest}"
 
-    def check(self, texts: Sequence[str]) -> None:
+    def _handling(self) -> list[object]:
+        """Name what else decides what comes out, where it was asked for."""
+        limit, shape = self._settings.limit, self._settings.shape
+        said = [spelled(limit)] if limit and limit.on_long != "error" else []
+        return [*said, *([shape] if shape else [])]
+
+    def check(self, texts: Sequence[str], *, role: Role | None = None) -> None:
         """Refuse what `embed` would refuse of these texts, without sending any.
 
         Raises:
             TypeError: `texts` is a bare string, or an element is no string.
-            InputError: A text is blank or holds a lone surrogate.
+            InputError: A text is blank, holds a lone surrogate, or is longer than the
+                model reads and `on_long_input` is "error".
         """
         batching.check(texts, blank=self._settings.allow_blank)
+        limit = self._settings.limit
+        if limit is not None and limit.on_long == "error":
+            fit = limit.fit(texts, self._settings.roles.prefix(role) if role else "")
+            if fit.long:
+                raise limit.error(fit.long)
 
     @overload
     def embed(
@@ -263,7 +304,8 @@ class EmbeddingsClient(Streams):
 
         Raises:
             TypeError: `texts` is a bare string, or an element is no string.
-            InputError: A text is blank or holds a lone surrogate. Nothing was sent.
+            InputError: A text is blank, holds a lone surrogate, or is longer than the
+                model reads and `on_long_input` is "error". Nothing was sent.
             RequestError: A batch failed for good; the error names its texts. Where the
                 server refused a text, all others were embedded: `results` has them.
             DeadlineExceededError: The call's time was over before its work.

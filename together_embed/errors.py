@@ -205,6 +205,10 @@ class ModelDriftWarning(UserWarning):
     """The same, where the client was told to go on (`on_drift="warn"`)."""
 
 
+class LongInputWarning(UserWarning):
+    """Texts are longer than the model reads, and were cut or split as was asked."""
+
+
 class RequestError(EmbeddingsError):
     """A request failed for good; `attempts` tells how often it was tried."""
 

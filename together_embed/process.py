@@ -65,6 +65,8 @@ class Process:
             allow_blank=settings.allow_blank,
             keeps=settings.cache is not None,
             scrub=settings.scrub,
+            limit=settings.limit,
+            shape=settings.shape,
         )
         self._policy = Policy(settings.max_retries, random.random)
         self.flow = Flow(

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from together_embed.address import is_near, is_together
+from together_embed.engine.lengths import Limit
 from together_embed.engine.roles import Roles
+from together_embed.engine.shape import Shape
 from together_embed.engine.stats import BatchStats
 from together_embed.errors import ConfigurationError
 from together_embed.key import KEY_VARIABLE, Key, hide
@@ -45,6 +47,8 @@ class Settings:
     query: Mapping[str, str] = field(repr=False)
     extra_body: Mapping[str, Any] = field(repr=False)
     roles: Roles
+    limit: Limit | None
+    shape: Shape
     cache: str | None
     on_drift: Literal["warn", "error"]
     allow_blank: bool
@@ -59,6 +63,9 @@ class Settings:
         for name in ("batch_size", "max_batch_bytes", "max_concurrency", "dimensions"):
             _at_least(name, getattr(self, name), 1)
         _at_least("max_retries", self.max_retries, 0)
+        _at_least("cut_to", self.shape.cut_to, 1)
+        if (self.dimensions or math.inf) < (self.shape.cut_to or 0):
+            raise ConfigurationError("cut_to is over dimensions, the width asked for")
         if isinstance(self.timeout, tuple) and len(self.timeout) != 2:
             raise ConfigurationError("timeout is seconds, or (connect, read) seconds")
         for rate in (self.requests_per_second, self.tokens_per_minute):
@@ -167,7 +174,7 @@ def _is_secret(header: str) -> bool:
 
 
 def _at_least(name: str, value: object, least: int) -> None:
-    if value is None and name in ("max_concurrency", "dimensions"):
+    if value is None and name in ("max_concurrency", "dimensions", "cut_to"):
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigurationError(f"{name} is {value!r}; it must be at least {least}")

@@ -101,6 +101,21 @@ def test_a_text_that_the_server_refuses_costs_no_other_text_its_vector(
     assert vectors(out) == rest
 
 
+@pytest.mark.filterwarnings("default")  # the command shows it by itself
+def test_long_texts_are_rows_that_failed_or_are_split(
+    run: Run, at_endpoint: LocalEndpoint
+) -> None:
+    long = "many words in a row " * 10
+    Path("in.txt").write_text(f"a text\n{long}\nanother\n")
+    words = ["embed", "in.txt", "out.npy", "--max-input-tokens", "30"]
+    ended = run(*words, "--on-long-input", "error")
+    assert ended.code == 3, ended
+    assert [line[0] for line in failures("out.npy")] == [2]
+    ended = run(*words, "--on-long-input", "split", "--overwrite")
+    assert ended.code == 0, ended
+    assert "1 text is over the 30 tokens" in ended.err
+
+
 def vectors(out: str) -> list[list[float]]:
     if out.endswith("npy"):
         matrix: list[list[float]] = np.load(out).tolist()

@@ -54,8 +54,7 @@ def _answer(answer: Answer, as_json: bool) -> int:
 
 
 @options.command(
-    "Embed IN (txt, jsonl, csv, tsv, parquet; - is stdin) into OUT (parquet, jsonl, "
-    "npy). Stopped and run again, it goes on."
+    "Embed IN (txt, jsonl, csv, tsv, parquet, -) into OUT (parquet, jsonl, npy)."
 )
 @click.argument("in_", metavar="IN")
 @click.argument("out", metavar="OUT", type=options.path)
@@ -63,6 +62,7 @@ def _answer(answer: Answer, as_json: bool) -> int:
 @options.server
 @options.columns
 @options.prefix
+@options.lengths
 @options.batch
 @click.option(
     "--max-concurrency",

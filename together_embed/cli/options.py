@@ -70,6 +70,17 @@ batch = click.option(
     show_default=True,
     help="Texts a request.",
 )
+lengths = _all(
+    click.option(
+        "--on-long-input",
+        metavar="HOW",
+        type=click.Choice(("error", "truncate", "split")),
+        help="Long texts: error, truncate, split.",
+    ),
+    # Of use with the first only, which its errors and the page say: help is one screen.
+    click.option("--max-input-tokens", metavar="N", type=count, hidden=True),
+    click.option("--tokenizer", metavar="FILE", hidden=True),
+)
 cache = click.option(
     "--cache",
     metavar="FILE",

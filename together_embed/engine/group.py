@@ -7,10 +7,12 @@ whole, in the order in which they came or as they can.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from together_embed.engine.joints import Joints
 from together_embed.engine.rows import Form
+from together_embed.engine.shape import AS_SENT, Shape
 from together_embed.errors import EmbeddingsError
 
 
@@ -19,7 +21,8 @@ class Group:
 
     Attributes:
         start: The number of the group's first text within the whole call.
-        unique: The different texts, in the order of their first appearance.
+        unique: The different texts as they are sent, in the order of their first
+            appearance.
         recalled: For how many of the texts handed in a row was known.
         width: The width of those rows.
         missing: How many of `unique` have no row yet, and may still get one.
@@ -27,10 +30,12 @@ class Group:
 
     __slots__ = (
         "_form",
+        "_joints",
         "_known",
         "_places",
         "_refused",
         "_rows",
+        "_shape",
         "_times",
         "missing",
         "recalled",
@@ -39,9 +44,16 @@ class Group:
         "width",
     )
 
-    def __init__(self, texts: Sequence[str], start: int, form: Form) -> None:
+    def __init__(
+        self,
+        sent: Sequence[str],
+        start: int,
+        form: Form,
+        shape: Shape = AS_SENT,
+        weights: Sequence[tuple[int, ...]] | None = None,
+    ) -> None:
         first: dict[str, int] = {}
-        places = [first.setdefault(text, len(first)) for text in texts]
+        places = [first.setdefault(text, len(first)) for text in sent]
         self.start = start
         # numpy's strings and enumerations are texts too; the encoder wants plain ones.
         self.unique = [
@@ -50,11 +62,16 @@ class Group:
         self.missing = len(first)
         self.recalled = self.width = 0
         self._form = form
-        self._known = bytearray(len(first))
+        self._shape = shape
+        self._joints = Joints(places, weights, len(first)) if weights else None
+        if self._joints is not None:
+            places = self._joints.places
+        self._known = bytearray(len(first) + len(self._joints or ()))
         self._refused: dict[int, EmbeddingsError] = {}
         self._rows: Any = None  # made when the width is known
-        self._places = places if len(first) < len(places) else None
-        self._times = None if self._places is None else Counter(places)
+        plain = self._joints is None and len(first) == len(places)
+        self._places = None if plain else places
+        self._times = None if plain else Counter(places)
 
     @property
     def count(self) -> int:
@@ -65,29 +82,57 @@ class Group:
         """Take the rows that are known already; the texts without one come first.
 
         Args:
-            known: For each of `unique`, its row as bytes, or None.
+            known: For each of `unique[:missing]`, its row as bytes, or None.
         """
         order = [place for place, row in enumerate(known) if row is None]
         count = len(order)
         order += [place for place, row in enumerate(known) if row is not None]
         if count == len(order):
             return
+        self._reorder([*order, *range(len(order), len(self.unique))])
+        for new, place in enumerate(order[count:], count):
+            row = self._form.unpack(*known[place])  # type: ignore[misc]  # not None
+            self.recalled += self.put(new, [row], len(row))[0]
+            self.width = len(row)
+
+    def leave_out(
+        self,
+        indices: Iterable[int],
+        error: Callable[[tuple[int, ...]], EmbeddingsError],
+    ) -> None:
+        """Refuse texts that are not to be sent; the others come first.
+
+        Args:
+            indices: Where in the call they stand.
+            error: Makes the error for the places of one text.
+        """
+        places = range(len(self.unique)) if self._places is None else self._places
+        out = dict.fromkeys(places[index - self.start] for index in indices)
+        kept = [place for place in range(len(self.unique)) if place not in out]
+        self._reorder([*kept, *out])
+        for place in range(len(kept), len(self.unique)):
+            self.refuse(place, error(self.indices(place, place + 1)))
+
+    def _reorder(self, order: Sequence[int]) -> None:
+        """Let texts that have no row yet change places."""
         self.unique = [self.unique[place] for place in order]
         moved = {place: new for new, place in enumerate(order)}
         places = range(len(order)) if self._places is None else self._places
-        self._places = [moved[place] for place in places]
+        self._places = [moved.get(place, place) for place in places]
         self._times = Counter(self._places)
-        for new, place in enumerate(order[count:], count):
-            row = self._form.unpack(*known[place])  # type: ignore[misc]  # not None
-            self.recalled += self.put(new, [row], len(row))
-            self.width = len(row)
+        if self._joints is not None:
+            self._joints.move(moved)
 
     def indices(self, start: int, stop: int) -> tuple[int, ...]:
-        """Return where in the call the texts `unique[start:stop]` stand."""
+        """Return where in the call the texts of `unique[start:stop]` stand."""
         if self._places is None:
             return tuple(range(self.start + start, self.start + stop))
-        places = enumerate(self._places, self.start)
-        return tuple(index for index, place in places if start <= place < stop)
+        among = self._joints.depending(range(start, stop)) if self._joints else ()
+        return tuple(
+            index
+            for index, place in enumerate(self._places, self.start)
+            if start <= place < stop or place in among
+        )
 
     def missing_indices(self) -> Iterator[int]:
         """Say where in the call the texts stand that have no row yet."""
@@ -96,26 +141,42 @@ class Group:
             if not self._known[place] and place not in self._refused:
                 yield index
 
-    def put(self, start: int, block: Any, width: int) -> int:
+    def put(self, start: int, block: Any, width: int) -> tuple[int, int]:
         """Keep the rows of `unique[start:start + len(block)]`.
 
         Returns:
-            For how many of the texts that were handed in these are the rows.
+            For how many of the texts that were handed in these are the rows, and how
+            many of those were duplicates.
         """
         if self._rows is None:
-            self._rows = self._form.empty(len(self.unique), width)
+            self._rows = self._form.empty(len(self._known), self._shape.width(width))
         stop = start + len(block)
-        self._rows[start:stop] = block
+        self._rows[start:stop] = self._shape.block(block)
         self.missing -= len(block)
         self._known[start:stop] = b"\1" * len(block)
         if self._times is None:
-            return len(block)
-        return sum(self._times[place] for place in range(start, stop))
+            return len(block), 0
+        whole = [*range(start, stop), *self._join(start, block)]
+        times = [self._times[place] for place in whole]
+        done = sum(times)
+        return done, done - sum(map(bool, times))
+
+    def _join(self, start: int, block: Any) -> Iterator[int]:
+        """Make the rows of the texts whose last piece is among these."""
+        if self._joints is None:
+            return
+        for place, row in enumerate(block, start):
+            for slot, joined in self._joints.put(place, row):
+                self._rows[slot] = self._shape.row(joined)
+                self._known[slot] = 1
+                yield slot
 
     def refuse(self, place: int, error: EmbeddingsError) -> None:
         """Remember that the text `unique[place]` gets no row, and why."""
         self._refused[place] = error
         self.missing -= 1
+        for slot in self._joints.depending((place,)) if self._joints else ():
+            self._refused.setdefault(slot, error)
 
     @property
     def failures(self) -> dict[int, EmbeddingsError]:

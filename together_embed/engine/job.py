@@ -29,6 +29,7 @@ from together_embed.engine.agenda import Agenda
 from together_embed.engine.batching import Batch
 from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.group import Group, Groups
+from together_embed.engine.intake import Intake
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
@@ -38,6 +39,7 @@ from together_embed.engine.verdict import report
 from together_embed.engine.wire import Answer
 from together_embed.errors import (
     Attempt,
+    ConfigurationError,
     DeadlineExceededError,
     EmbeddingsError,
     RequestError,
@@ -72,12 +74,12 @@ class Job:
         self._flow = flow
         self._dialect = dialect
         self._form = form
-        self._prefix = prefix
         self._lenient = lenient
         self._on_progress = on_progress
         self._on_batch = on_batch
         self._on_end = on_end
         self._tally = Tally(whole=tally)
+        self._intake = Intake(plan, form, prefix, self._tally, lenient=lenient)
         self._aftermath = Aftermath(plan, policy, dialect, self._tally)
         self._began_at = now
         self._held_since: float | None = None
@@ -105,10 +107,12 @@ class Job:
         Raises:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
         """
-        batching.check(texts, self._added, blank=self._plan.allow_blank)
-        if self._prefix:
-            texts = [self._prefix + text for text in texts]
-        return Group(texts, self._added, self._form)
+        return self._intake.group(texts, self._added)
+
+    @property
+    def measures(self) -> bool:
+        """Whether making a group takes its time, since texts are measured."""
+        return self._plan.limit is not None
 
     def add(self, group: Group) -> None:
         """Hand in a group, less what it recalls."""
@@ -240,14 +244,19 @@ class Job:
             self._go_on(ticket, fate, now)
             return
         self._width = self._width or len(block[0])
+        cut_to = self._plan.shape.cut_to
+        if cut_to is not None and cut_to > self._width:
+            narrow = f"cut_to={cut_to}, and the vectors are {self._width} wide"
+            self._failure = self._failure or ConfigurationError(narrow)
+            return
         self._dialect.portion.carried(count, batch.size)
         if self._dialect.base64 is None:
             self._dialect.base64 = ticket.base64
         self._carried = True
         if self._plan.keeps:
             self.fresh.append((batch.texts, answer))
-        done = batch.group.put(batch.start, block, self._width)
-        self._tally.add(texts=done, duplicates=done - count)
+        done, duplicates = batch.group.put(batch.start, block, self._width)
+        self._tally.add(texts=done, duplicates=duplicates)
         if answer.tokens is not None:
             self._tally.add(tokens=answer.tokens)
         self._settle(batch.group, done)

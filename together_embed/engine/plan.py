@@ -11,7 +11,9 @@ from typing import Any
 
 from together_embed.engine import wire
 from together_embed.engine.batching import Batch
+from together_embed.engine.lengths import Limit
 from together_embed.engine.portion import Portion
+from together_embed.engine.shape import AS_SENT, Shape
 from together_embed.engine.signals import Permit
 
 Encoding = bool | None
@@ -48,6 +50,8 @@ class Plan:
         scrub: Takes the key out of a server's words.
         allow_blank: Whether blank texts are sent.
         keeps: Whether answers are put into `fresh`, for a store.
+        limit: How long texts may be, and what is done with longer ones, or None.
+        shape: What is done to vectors before they are handed out.
     """
 
     model: str
@@ -60,6 +64,8 @@ class Plan:
     scrub: Callable[[str], str]
     allow_blank: bool = False
     keeps: bool = False
+    limit: Limit | None = None
+    shape: Shape = AS_SENT
 
     @property
     def room(self) -> int:

@@ -39,6 +39,7 @@ class Stats:
         texts: Texts that came back as vectors.
         duplicates: Texts that did not go out since the same call held them already.
         recalled: Texts that did not go out since the store had their vectors.
+        long: Texts that were cut or split, being longer than the model reads.
         sent_bytes: Of requests.
         received_bytes: Of answers that somebody waited for.
         waited: Seconds for which the next request was held back by a limit on the rate:
@@ -63,6 +64,7 @@ class Stats:
     texts: int = 0
     duplicates: int = 0
     recalled: int = 0
+    long: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
     waited: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from together_embed.engine.roles import preset
 
@@ -47,4 +48,4 @@ def estimator(model: str) -> Counter:
     """Return the estimate that fits a model's tokenizer; the longest where unknown."""
     known = preset(model)
     bytewise = known is None or known.bytewise
-    return lambda text: estimate(text, bytewise=bytewise)
+    return partial(estimate, bytewise=bytewise)

@@ -75,9 +75,13 @@ class Tasks:
         if texts is END:
             job.complete()
             return
-        group = job.group(texts)
+        if job.measures:  # a text of any length is much work for an event loop
+            group = await asyncio.to_thread(job.group, texts)
+        else:
+            group = job.group(texts)
         if self._memory is not None:  # a disk is no friend of an event loop
-            known = await asyncio.to_thread(self._memory.recall, group.unique)
+            asked = group.unique[: group.missing]
+            known = await asyncio.to_thread(self._memory.recall, asked)
             group.recall(known)
         job.add(group)
 

@@ -67,7 +67,7 @@ class Threads:
             return
         group = job.group(texts)
         if self._memory is not None:
-            group.recall(self._memory.recall(group.unique))
+            group.recall(self._memory.recall(group.unique[: group.missing]))
         job.add(group)
 
     def _save(self, job: Job) -> None:

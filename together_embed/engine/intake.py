@@ -1,0 +1,68 @@
+"""What a call's texts become before they are sent: checked, prefixed, measured."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from together_embed.engine import batching
+from together_embed.engine.group import Group
+from together_embed.engine.lengths import Limit
+from together_embed.engine.plan import Plan
+from together_embed.engine.rows import Form
+from together_embed.engine.stats import Tally
+from together_embed.errors import LongInputWarning
+
+
+class Intake:
+    """Makes groups of the texts of one call.
+
+    Args:
+        plan: The client's.
+        form: How the call wants its rows.
+        prefix: What goes in front of each text.
+        lenient: Whether a text that is too long leaves the others alone.
+        tally: Counts the texts that are too long.
+    """
+
+    def __init__(
+        self, plan: Plan, form: Form, prefix: str, tally: Tally, *, lenient: bool
+    ) -> None:
+        self._plan = plan
+        self._form = form
+        self._prefix = prefix
+        self._tally = tally
+        self._lenient = lenient
+        self._warned = False
+
+    def group(self, texts: Sequence[str], start: int) -> Group:
+        """Make a group of texts.
+
+        Args:
+            texts: What was handed in.
+            start: The number of the first of them within the whole call.
+
+        Raises:
+            TypeError, InputError: One of them cannot be sent; nothing of the group is.
+        """
+        batching.check(texts, start, blank=self._plan.allow_blank)
+        limit, prefix, shape = self._plan.limit, self._prefix, self._plan.shape
+        if limit is None:
+            sent = [prefix + text for text in texts] if prefix else texts
+            return Group(sent, start, self._form, shape)
+        fit = limit.fit(texts, prefix, start)
+        group = Group(fit.sent, start, self._form, shape, fit.weights)
+        if fit.long and limit.on_long != "error":
+            self._tell_of(limit, fit.long)
+        elif fit.long and not self._lenient:
+            raise limit.error(fit.long)
+        elif fit.long:
+            group.leave_out(fit.long, limit.error)
+        return group
+
+    def _tell_of(self, limit: Limit, long: tuple[int, ...]) -> None:
+        """Say once a call that texts are not sent as they are; the tally has all."""
+        self._tally.add(long=len(long))
+        if not self._warned:
+            self._warned = True
+            warnings.warn(LongInputWarning(limit.warning(long)), stacklevel=6)
