@@ -8,7 +8,6 @@ the key nor the batch size nor the encoding.
 from __future__ import annotations
 
 import warnings
-from binascii import a2b_base64
 from collections.abc import Sequence
 
 from together_embed.engine.rows import Embedding
@@ -99,6 +98,6 @@ class Memory:
 
 def _packed(embedding: Embedding) -> Packed:
     """Pack an embedding that was checked, as it came: base64 is float32 already."""
-    if isinstance(embedding, str):
-        return Packed("f", a2b_base64(embedding))
+    if isinstance(embedding, bytes):
+        return Packed("f", embedding)
     return pack(embedding)

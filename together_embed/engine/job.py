@@ -264,7 +264,7 @@ class Job:
             batch,
             now,
             status=200,
-            encoding="base64" if isinstance(answer.embeddings[0], str) else "float",
+            encoding="base64" if isinstance(answer.embeddings[0], bytes) else "float",
             model=answer.model,
             width=self._width,
             tokens=answer.tokens,
