@@ -240,7 +240,7 @@ async def test_a_chain_goes_on_where_a_hook_fails(make):
     store.embedding = make(on_batch=broken)
     with pytest.warns(RuntimeWarning, match="on_batch raised KeyError"):
         (found,) = await store.as_retriever(search_kwargs={"k": 1}).ainvoke(
-            [*QUESTIONS][0]
+            next(iter(QUESTIONS))
         )
     assert found.page_content == FACTS[0]
 
