@@ -134,6 +134,19 @@ def test_one_event_loop_after_another(make, texts, vectors):
         assert asyncio.run(model.aembed_documents(texts)) == vectors
 
 
+async def test_async_calls_need_no_thread(make, texts, vectors):
+    none_left = ThreadPoolExecutor(1)
+    none_left.shutdown()
+    asyncio.get_running_loop().set_default_executor(none_left)
+    with pytest.raises(RuntimeError):
+        await asyncio.to_thread(int)
+    running = set(threading.enumerate())
+    async with make(chunk_size=10) as model:
+        assert await model.aembed_documents(texts) == vectors
+        assert await model.aembed_query(texts[0]) == vectors[0]
+    assert set(threading.enumerate()) <= running
+
+
 async def test_sync_and_async_calls_inside_a_running_loop(make, texts, vectors):
     model = make()
     assert model.embed_documents(texts) == vectors

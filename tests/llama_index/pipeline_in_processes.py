@@ -1,8 +1,10 @@
 """Run an ingestion pipeline over two processes, and print what became of it.
 
-The address of the endpoint is the argument, the key is in the environment.
+The address of the endpoint and the method are the arguments, the key is in the
+environment.
 """
 
+import asyncio
 import sys
 from importlib.util import find_spec
 from os import environ
@@ -16,7 +18,7 @@ environ.setdefault(
 )
 
 
-def main(address: str) -> None:
+def main(address: str, method: str) -> None:
     from llama_index.core import Document
     from llama_index.core.ingestion import IngestionPipeline
 
@@ -28,7 +30,10 @@ def main(address: str) -> None:
     documents = [Document(text=f"chapter {number}") for number in range(240)]
     pipeline = IngestionPipeline(transformations=[model])
     try:
-        nodes = pipeline.run(documents=documents, num_workers=2)
+        if method == "run":
+            nodes = pipeline.run(documents=documents, num_workers=2)
+        else:
+            nodes = asyncio.run(pipeline.arun(documents=documents, num_workers=2))
     except StatusError as error:
         print(type(error).__name__, error.status)
         return
@@ -38,4 +43,4 @@ def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -97,8 +97,11 @@ def test_a_longer_list_is_cut_where_llama_index_does_not_cut_it(
 
 
 def test_a_list_of_a_batchs_size_is_one_request(make, endpoint, texts):
-    make(embed_batch_size=250)._get_text_embeddings(texts)
+    model = make(embed_batch_size=250)
+    model._get_text_embeddings(texts)
     assert endpoint.requests == 1
+    asyncio.run(model._aget_text_embeddings(texts))
+    assert endpoint.requests == 2
 
 
 @both

@@ -16,7 +16,9 @@ HOST = "http://127.0.0.1:9/v1"
 def test_it_is_an_embed_model_of_llama_index(make):
     model = make()
     assert isinstance(model, BaseEmbedding)
-    assert resolve_embed_model(model) is model
+    manager = CallbackManager([])
+    assert resolve_embed_model(model, callback_manager=manager) is model
+    assert model.callback_manager is manager
 
 
 def test_the_class_has_a_name_of_its_own():

@@ -18,6 +18,7 @@ from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from llama_index_together_embed import TogetherEmbedding
+from together_embed import BatchStats
 
 KEY = "canary-key-2f0b"
 
@@ -208,3 +209,29 @@ def test_no_event_tells_the_key(make, listener, recorder, texts, embed):
     )
     embed(model, texts[:3])
     assert KEY not in f"{listener.events}{recorder.started}{recorder.ended}"
+
+
+@both
+def test_a_hook_leaves_the_events_as_they_are(make, recorder, listener, texts, embed):
+    told: list[BatchStats] = []
+    for on_batch in (None, told.append):
+        model = make(
+            embed_batch_size=100,
+            on_batch=on_batch,
+            callback_manager=CallbackManager([recorder]),
+        )
+        embed(model, texts)
+    kinds = [type(event).__name__ for event in listener.events]
+    assert kinds.count("EmbeddingStartEvent") == kinds.count("EmbeddingEndEvent") == 6
+    assert len(recorder.started) == len(recorder.ended) == 6
+    assert sorted(batch.texts for batch in told) == [50, 100, 100]
+
+
+@both
+def test_the_last_call_can_be_read_off_the_model(make, texts, embed):
+    model = make(embeddings_cache=SimpleKVStore(), embed_batch_size=100)
+    assert model.last_stats is None
+    embed(model, texts)
+    assert (model.last_stats.texts, model.last_stats.requests) == (250, 3)
+    embed(model, ["wind", *texts])
+    assert (model.last_stats.texts, model.last_stats.requests) == (1, 1)

@@ -41,6 +41,11 @@ def top(index: VectorStoreIndex, question: str) -> str:
     return found.node.get_content()
 
 
+async def atop(index: VectorStoreIndex, question: str) -> str:
+    (found,) = await index.as_retriever(similarity_top_k=1).aretrieve(question)
+    return found.node.get_content()
+
+
 @pytest.mark.parametrize("settings", [{}, {"embed_batch_size": 10}])
 def test_an_index_is_built_with_many_requests_in_flight_and_finds(settings):
     with LocalEndpoint(delay=0.1) as endpoint:
@@ -80,9 +85,10 @@ async def test_an_index_is_built_and_asked_in_a_running_loop(make, documents):
 
 @pytest.mark.parametrize("use_async", [False, True])
 def test_an_index_is_built_with_a_progress_bar(make, documents, capsys, use_async):
-    VectorStoreIndex.from_documents(
+    index = VectorStoreIndex.from_documents(
         documents, embed_model=make(), show_progress=True, use_async=use_async
     )
+    assert "granite" in top(index, "a chapter about granite")
     assert "240/240" in capsys.readouterr().err
 
 
@@ -97,7 +103,8 @@ def test_an_index_that_was_saved_is_loaded_without_embedding_anew(
         StorageContext.from_defaults(persist_dir=str(tmp_path)), embed_model=model
     )
     assert "granite" in top(again, "a chapter about granite")
-    assert endpoint.requests == asked + 1  # the question
+    assert "bread" in asyncio.run(atop(again, "a chapter about bread"))
+    assert endpoint.requests == asked + 2  # the questions
 
 
 def test_it_serves_as_the_settings_embed_model(make, documents, monkeypatch):
@@ -105,6 +112,7 @@ def test_it_serves_as_the_settings_embed_model(make, documents, monkeypatch):
     Settings.embed_model = make()
     index = VectorStoreIndex.from_documents(documents)
     assert "tides" in top(index, "a chapter about tides")
+    assert "violins" in asyncio.run(atop(index, "a chapter about violins"))
 
 
 def test_a_failing_server_leaves_no_index_behind(make, endpoint, documents):
@@ -183,15 +191,19 @@ def test_a_document_store_lets_new_and_changed_documents_alone_be_embedded(
 
 
 @pytest.mark.parametrize(
-    ("key", "outcome"),
-    [("right", "240 nodes, all right"), ("wrong", "AuthenticationError 401")],
+    ("method", "key", "outcome"),
+    [
+        ("run", "right", "240 nodes, all right"),
+        ("run", "wrong", "AuthenticationError 401"),
+        ("arun", "right", "240 nodes, all right"),
+    ],
 )
-def test_a_pipeline_over_two_processes_ends(key, outcome, monkeypatch):
+def test_a_pipeline_over_two_processes_ends(method, key, outcome, monkeypatch):
     """A worker that can unpickle no error or no model hangs the pool for ever."""
     with LocalEndpoint(api_key="right", dimension=32) as endpoint:
         monkeypatch.setenv("TOGETHER_API_KEY", key)
         done = subprocess.run(
-            [sys.executable, str(SCRIPT), endpoint.base_url],
+            [sys.executable, str(SCRIPT), endpoint.base_url, method],
             capture_output=True,
             text=True,
             timeout=120,

@@ -89,10 +89,17 @@ def test_a_pipeline_embeds_nothing_anew_when_only_the_way_there_changed(change):
         {"dimensions": 8},
         {"api_base": "http://other.local"},
         {"extra_body": {"truncate": True}},
+        {"document_prefix": "passage: "},
+        {"query_prefix": "query: "},
     ],
 )
 def test_a_pipeline_embeds_anew_when_the_vectors_are_others(change):
     assert hashed(**change) != hashed()
+
+
+def test_a_pipeline_embeds_anew_when_a_models_instructions_are_asked_for():
+    model = {"model_name": "BAAI/bge-base-en-v1.5"}
+    assert hashed(**model, instructions="auto") != hashed(**model)
 
 
 def test_a_dump_is_read_back_with_the_key_of_the_environment(endpoint, make, texts):
