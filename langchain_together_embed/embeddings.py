@@ -7,8 +7,6 @@ they have changed: assigning a field and `model_copy(update=...)` mean what they
 from __future__ import annotations
 
 import copy
-import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -27,15 +25,13 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from langchain_together_embed import arguments, caching, progress, values
+from together_embed import making
 from together_embed.client import EmbeddingsClient
 from together_embed.engine.stats import Stats
 from together_embed.settings import OnBatch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-_making = threading.Lock()
-"""Held while a client is made, so that threads that start together share one."""
 
 
 @dataclass
@@ -142,7 +138,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     instructions: Literal["auto"] | None = None
     on_long_input: Literal["error", "truncate", "split"] | None = None
     max_input_tokens: int | None = Field(default=None, gt=0)
-    count_tokens: Callable[[str], int] | None = Field(
+    count_tokens: SkipJsonSchema[Callable[[str], int]] | None = Field(
         default=None, exclude=True, repr=False
     )
     tokenizer: str | None = None
@@ -224,7 +220,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         settings = self._settings()
         made = self._made
         if made is None or made.settings != settings:
-            with _making:
+            with making.lock():
                 made = self._made
                 if made is None or made.settings != settings:
                     made = self._made = _Made(settings, EmbeddingsClient(**settings))
@@ -323,6 +319,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         memo = {} if memo is None else memo
         memo[id(self.together_api_key)] = self.together_api_key  # may hold locks
         memo[id(self.on_batch)] = self.on_batch
+        memo[id(self.count_tokens)] = self.count_tokens
         return super().__deepcopy__(memo)
 
     @field_serializer("together_api_key", when_used="json")
@@ -345,13 +342,3 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
         vars(self)["together_api_key"] = values.key_from_environment()
-
-
-def _forget_lock() -> None:
-    """Start a forked child with a free lock: whoever held it was left behind."""
-    global _making
-    _making = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)

@@ -6,11 +6,19 @@ the same here, or says why it cannot.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from llama_index.core.bridge.pydantic import SecretStr
+from llama_index.core.callbacks import CallbackManager
+
+from together_embed.address import base_url as canonical
 from together_embed.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from llama_index_together_embed.embedding import TogetherEmbedding
 
 ALIASES = {
     "model": "model_name",
@@ -37,7 +45,59 @@ _OF_THE_CALL = {
 """What OpenAI's SDK takes beside a request's fields, and the parameter for it here."""
 
 
-def one_of(name: str, given: Any, alias: str, other: Any) -> Any:
+_SAME = (
+    *("timeout", "deadline", "max_retries", "max_concurrency", "dimensions"),
+    *("requests_per_second", "tokens_per_minute", "cut_to", "normalize"),
+    *("encoding_format", "query_prefix", "document_prefix", "instructions"),
+    *("on_long_input", "max_input_tokens", "count_tokens", "tokenizer"),
+    *("cache", "on_drift", "allow_insecure_http", "on_batch"),
+)
+"""Fields that the core's client has under the same name."""
+
+
+def settle(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that have several spellings, or another form than is written.
+
+    Args:
+        written: The arguments of the constructor.
+
+    Raises:
+        TypeError: Two spellings of one setting differ, or the model's name is missing.
+        ConfigurationError: The address is none, or a field has a parameter of its own.
+    """
+    key, manager = written["api_key"], written["callback_manager"]
+    name = _one_of("model_name", written["model_name"], "model", written["model"])
+    if name is None:
+        raise TypeError("model_name is missing: there is no default model")
+    server = _one_of("api_base", written["api_base"], "base_url", written["base_url"])
+    fields, width = _request_fields(
+        written["extra_body"], written["additional_kwargs"], written["dimensions"]
+    )
+    return {
+        "model_name": name,
+        "api_key": SecretStr(key) if isinstance(key, str) else key,
+        "api_base": canonical(server),
+        "extra_body": fields,
+        "dimensions": width,
+        "callback_manager": CallbackManager([]) if manager is None else manager,
+    }
+
+
+def of_the_client(model: TogetherEmbedding) -> dict[str, Any]:
+    """Return what the core's client is made from, apart from the fields themselves."""
+    return {
+        "model": model.model_name,
+        "api_key": model.api_key,
+        "base_url": model.api_base,
+        "batch_size": model.embed_batch_size,
+        "headers": dict(model.default_headers or {}),
+        "query": dict(model.default_query or {}),
+        "extra_body": copy.deepcopy(model.extra_body),
+        **{name: getattr(model, name) for name in _SAME},
+    }
+
+
+def _one_of(name: str, given: Any, alias: str, other: Any) -> Any:
     """Return the one of two spellings that was given.
 
     Raises:
@@ -48,7 +108,7 @@ def one_of(name: str, given: Any, alias: str, other: Any) -> Any:
     return other if given is None else given
 
 
-def request_fields(
+def _request_fields(
     extra_body: Mapping[str, Any] | None,
     additional_kwargs: Mapping[str, Any] | None,
     dimensions: int | None,
@@ -66,7 +126,7 @@ def request_fields(
                 f"pass it as {parameter}="
             )
     # `OpenAIEmbedding` keeps the width in this place, and so do dumps of it.
-    width = one_of(
+    width = _one_of(
         "dimensions",
         dimensions,
         "additional_kwargs['dimensions']",

@@ -84,7 +84,7 @@ class Call:
         *,
         show_progress: bool = False,
     ) -> None:
-        model.client.check(texts)
+        model.client.check(texts, role="query" if role == "query" else "document")
         self._model = model
         self._texts = texts
         self._payload = model.to_payload()

@@ -6,10 +6,6 @@ changed: assigning a field, `model_copy(update=...)` and pickling mean what they
 
 from __future__ import annotations
 
-import copy
-import logging
-import pickle
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +19,7 @@ from llama_index.core.bridge.pydantic import (
 )
 from llama_index.core.callbacks import CallbackManager
 
-from llama_index_together_embed import arguments
+from llama_index_together_embed import arguments, carrying
 from llama_index_together_embed.asking import (
     ain_turn,
     aone_by_one,
@@ -31,7 +27,7 @@ from llama_index_together_embed.asking import (
     one_by_one,
 )
 from llama_index_together_embed.call import Call
-from together_embed.address import base_url as canonical
+from together_embed import making
 from together_embed.client import EmbeddingsClient
 from together_embed.engine.stats import Stats
 from together_embed.key import KeySource
@@ -41,10 +37,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Seconds = float | tuple[float | None, float | None] | None
-
-_logger = logging.getLogger(__name__)
-_making = threading.Lock()
-"""Held while a client is made, so that threads that start together share one."""
 
 
 class TogetherEmbedding(BaseEmbedding):
@@ -183,51 +175,12 @@ class TogetherEmbedding(BaseEmbedding):
         rate_limiter: Any | None = None,
         **others: Any,
     ) -> None:
+        written = {**locals()}
         known = type(self).model_fields
         own = {name: others.pop(name) for name in [*others] if name in known}
         arguments.refuse(others, known)
-        name = arguments.one_of("model_name", model_name, "model", model)
-        if name is None:
-            raise TypeError("model_name is missing: there is no default model")
-        server = arguments.one_of("api_base", api_base, "base_url", base_url)
-        fields, width = arguments.request_fields(
-            extra_body, additional_kwargs, dimensions
-        )
-        settings: dict[str, Any] = {
-            "model_name": name,
-            "api_key": SecretStr(api_key) if isinstance(api_key, str) else api_key,
-            "api_base": canonical(server),
-            "embed_batch_size": embed_batch_size,
-            "dimensions": width,
-            "extra_body": fields,
-            "timeout": timeout,
-            "deadline": deadline,
-            "max_retries": max_retries,
-            "max_concurrency": max_concurrency,
-            "requests_per_second": requests_per_second,
-            "tokens_per_minute": tokens_per_minute,
-            "cut_to": cut_to,
-            "normalize": normalize,
-            "encoding_format": encoding_format,
-            "default_headers": default_headers,
-            "default_query": default_query,
-            "query_prefix": query_prefix,
-            "document_prefix": document_prefix,
-            "instructions": instructions,
-            "on_long_input": on_long_input,
-            "max_input_tokens": max_input_tokens,
-            "count_tokens": count_tokens,
-            "tokenizer": tokenizer,
-            "cache": cache,
-            "on_drift": on_drift,
-            "allow_insecure_http": allow_insecure_http,
-            "on_batch": on_batch,
-            "num_workers": num_workers,
-            "callback_manager": callback_manager or CallbackManager([]),
-            "embeddings_cache": embeddings_cache,
-            "rate_limiter": rate_limiter,
-        }
-        super().__init__(**settings, **own)
+        settings = {name: written[name] for name in known if name in written}
+        super().__init__(**{**settings, **arguments.settle(written), **own})
         _ = self.client  # a setting that cannot work is refused here, not at first use
 
     @classmethod
@@ -238,11 +191,14 @@ class TogetherEmbedding(BaseEmbedding):
     @property
     def client(self) -> EmbeddingsClient:
         """The client of the fields as they are now."""
-        settings = self._settings()
-        with _making:
-            if self._made is None or self._made[0] != settings:
-                self._made = settings, EmbeddingsClient(**settings)
-            return self._made[1]
+        settings = arguments.of_the_client(self)
+        made = self._made
+        if made is None or made[0] != settings:
+            with making.lock():
+                made = self._made
+                if made is None or made[0] != settings:
+                    made = self._made = settings, EmbeddingsClient(**settings)
+        return made[1]
 
     @property
     def last_stats(self) -> Stats | None:
@@ -342,83 +298,10 @@ class TogetherEmbedding(BaseEmbedding):
     # Copies and pickles.
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        memo = {} if memo is None else memo
-        # A budget, a cache and its locks are shared; so is whatever reads the key.
-        for shared in (
-            self.api_key,
-            self.on_batch,
-            self.rate_limiter,
-            self.embeddings_cache,
-            self.callback_manager,
-        ):
-            memo[id(shared)] = shared
-        return super().__deepcopy__(memo)
+        return super().__deepcopy__(carrying.shared(self, memo))
 
     def __getstate__(self) -> dict[Any, Any]:
-        # Not the inherited one: it deletes from the living object what it leaves out.
-        kept = {}
-        for name, value in self.__dict__.items():
-            if name in ("api_key", "on_batch"):
-                continue
-            if name == "default_headers":
-                value = _without_authorization(value)
-            if _can_be_pickled(value):
-                kept[name] = value
-            else:
-                _logger.warning("%s cannot be pickled and is left out", name)
-        return {"__dict__": kept}
+        return {"__dict__": carrying.pickled(self)}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         self.__init__(**state["__dict__"])  # type: ignore[misc]
-
-    def _settings(self) -> dict[str, Any]:
-        """Return what the client is made from, apart from the fields themselves."""
-        return {
-            "model": self.model_name,
-            "api_key": self.api_key,
-            "base_url": self.api_base,
-            "batch_size": self.embed_batch_size,
-            "timeout": self.timeout,
-            "deadline": self.deadline,
-            "max_retries": self.max_retries,
-            "max_concurrency": self.max_concurrency,
-            "requests_per_second": self.requests_per_second,
-            "tokens_per_minute": self.tokens_per_minute,
-            "dimensions": self.dimensions,
-            "cut_to": self.cut_to,
-            "normalize": self.normalize,
-            "encoding_format": self.encoding_format,
-            "headers": dict(self.default_headers or {}),
-            "query": dict(self.default_query or {}),
-            "extra_body": copy.deepcopy(self.extra_body),
-            "query_prefix": self.query_prefix,
-            "document_prefix": self.document_prefix,
-            "instructions": self.instructions,
-            "on_long_input": self.on_long_input,
-            "max_input_tokens": self.max_input_tokens,
-            "count_tokens": self.count_tokens,
-            "tokenizer": self.tokenizer,
-            "cache": self.cache,
-            "on_drift": self.on_drift,
-            "allow_insecure_http": self.allow_insecure_http,
-            "on_batch": self.on_batch,
-        }
-
-
-def _without_authorization(
-    headers: dict[str, str] | None,
-) -> dict[str, str] | None:
-    """Leave the key out of headers too, where somebody wrote it there."""
-    return headers and {
-        name: value
-        for name, value in headers.items()
-        if name.lower() != "authorization"
-    }
-
-
-def _can_be_pickled(value: object) -> bool:
-    try:
-        pickle.dumps(value)
-    except Exception:  # whatever the object's own code raises
-        return False
-    return True

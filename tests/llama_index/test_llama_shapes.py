@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import pickle
+import threading
 from math import hypot
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 
 from langchain_together_embed import TogetherEmbeddings
 from llama_index_together_embed import TogetherEmbedding
-from together_embed.errors import LongInputWarning
+from together_embed.errors import InputError, LongInputWarning
 from together_embed.local import LocalEndpoint
 
 SETTINGS: dict[str, Any] = {
@@ -72,3 +75,60 @@ def test_a_counter_of_ones_own_is_taken(endpoint) -> None:
         model="m", api_key="k", base_url=endpoint.base_url, **settings
     ).embed_query("b")
     assert counted == ["a", "b"]
+
+
+class Counts:
+    """A counter that, like many, can neither be copied nor pickled."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self, text: str) -> int:
+        with self.lock:
+            return len(text.split())
+
+
+def models(endpoint: LocalEndpoint, **settings: Any) -> list[Any]:
+    address = endpoint.base_url
+    return [
+        TogetherEmbeddings(model="m", api_key="k", base_url=address, **settings),
+        TogetherEmbedding("m", "k", address, **settings),
+    ]
+
+
+def test_a_counter_is_shared_with_copies_and_never_lost_in_a_pickle(endpoint) -> None:
+    settings: dict[str, Any] = {**SETTINGS, "count_tokens": Counts()}
+    for model in models(endpoint, **settings):
+        for twin in (copy.copy(model), copy.deepcopy(model)):
+            assert twin.count_tokens is settings["count_tokens"]
+        with pytest.raises(TypeError, match="cannot pickle"):
+            pickle.dumps(model)
+
+
+def test_no_function_stands_in_the_way_of_a_schema() -> None:
+    fields = TogetherEmbeddings.model_json_schema()["properties"]
+    assert "on_long_input" in fields
+    assert fields.keys() >= {"model", "chunk_size"}
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_text_that_is_too_long_is_named_before_anything_is_sent(
+    endpoint, colour: str
+) -> None:
+    settings = {"on_long_input": "error", "max_input_tokens": 20}
+    prefixes = {"document_prefix": "a prefix of some six more words: "}
+    model = TogetherEmbedding(
+        "m", "k", endpoint.base_url, embed_batch_size=1, **settings, **prefixes
+    )
+    texts = [*(f"text {number}" for number in range(20)), "a b c d e f g h i j k l"]
+
+    def embed() -> None:
+        if colour == "sync":
+            model.get_text_embedding_batch(texts)
+        else:
+            asyncio.run(model.aget_text_embedding_batch(texts))
+
+    with pytest.raises(InputError) as caught:
+        embed()
+    assert caught.value.indices == (20,)
+    assert endpoint.requests == 0

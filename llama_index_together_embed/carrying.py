@@ -1,0 +1,65 @@
+"""What a copy shares with its model, and what a pickle of one takes along."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llama_index_together_embed.embedding import TogetherEmbedding
+
+_logger = logging.getLogger(__name__)
+
+SHARED = (
+    *("api_key", "on_batch", "count_tokens"),
+    *("rate_limiter", "embeddings_cache", "callback_manager"),
+)
+"""A copy has the same: a budget, a cache and its locks, functions of the user's."""
+LEFT = ("api_key", "on_batch")
+"""A pickle leaves these out: the key is read from the environment again."""
+DECISIVE = ("count_tokens",)
+"""Without these other vectors would come: a pickle that cannot take them fails."""
+
+
+def shared(model: TogetherEmbedding, memo: dict[int, Any] | None) -> dict[int, Any]:
+    """Return a memo for `deepcopy` by which what is shared counts as copied."""
+    held = (getattr(model, name) for name in SHARED)
+    return {**(memo or {}), **{id(value): value for value in held}}
+
+
+def pickled(model: TogetherEmbedding) -> dict[str, Any]:
+    """Return the fields that a pickle takes along.
+
+    Not the inherited way, which deletes from the living object what it leaves out.
+    """
+    kept = {}
+    for name, value in vars(model).items():
+        if name in LEFT:
+            continue
+        if name == "default_headers":
+            value = _without_authorization(value)
+        if name in DECISIVE or _can_be_pickled(value):
+            kept[name] = value
+        else:
+            _logger.warning("%s cannot be pickled and is left out", name)
+    return kept
+
+
+def _without_authorization(
+    headers: dict[str, str] | None,
+) -> dict[str, str] | None:
+    """Leave the key out of headers too, where somebody wrote it there."""
+    return headers and {
+        name: value
+        for name, value in headers.items()
+        if name.lower() != "authorization"
+    }
+
+
+def _can_be_pickled(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # whatever the object's own code raises
+        return False
+    return True

@@ -1,0 +1,32 @@
+"""Adapters make their clients under a lock that a forked child does not inherit held."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
+from typing import Any
+
+import pytest
+
+from langchain_together_embed import TogetherEmbeddings
+from llama_index_together_embed import TogetherEmbedding
+from together_embed import making
+
+
+@pytest.mark.parametrize(
+    "model",
+    [TogetherEmbeddings(api_key="k"), TogetherEmbedding("m", "k")],
+    ids=["LangChain", "LlamaIndex"],
+)
+def test_a_child_forked_while_a_client_was_made_makes_its_own(model: Any) -> None:
+    model = model.model_copy()
+    model.deadline = 5.0  # so that a client has to be made
+    child = multiprocessing.get_context("fork").Process(target=lambda: model.client)
+    with making.lock(), warnings.catch_warnings():
+        # Python 3.12 and later: other threads are no part of what the child uses.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded")
+        child.start()
+    child.join(20)
+    if child.exitcode is None:
+        child.kill()
+    assert child.exitcode == 0
