@@ -75,7 +75,7 @@ class Calls:
             return form.empty(0, 0)
         here = self.here()
         driver = Threads(here.sync(), here.memory)
-        job = here.job(driver.wake, form, role, on_progress=on_progress)
+        job = here.job(driver.wake, form, role, **driver.seat, on_progress=on_progress)
         try:
             driver.feed(job, texts)
             job.complete()
@@ -97,7 +97,7 @@ class Calls:
             return form.empty(0, 0)
         here = self.here()
         driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver.wake, form, role, on_progress=on_progress)
+        job = here.job(driver.wake, form, role, **driver.seat, on_progress=on_progress)
         try:
             await driver.feed(job, texts)
             job.complete()
@@ -120,7 +120,9 @@ class Calls:
         """Yield the number of the first text of each group, and its rows."""
         here = self.here()
         driver = Threads(here.sync(), here.memory)
-        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
+        job = here.job(
+            driver.wake, form, role, **driver.seat, ordered=ordered, lenient=lenient
+        )
         yield from driver.run(job, iter(batches))
 
     async def astream(
@@ -135,7 +137,9 @@ class Calls:
         """Do what `stream` does on the running loop."""
         here = self.here()
         driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver.wake, form, role, ordered=ordered, lenient=lenient)
+        job = here.job(
+            driver.wake, form, role, **driver.seat, ordered=ordered, lenient=lenient
+        )
         async with aclosing(driver.run(job, batches)) as groups:
             async for group in groups:
                 yield group

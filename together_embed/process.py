@@ -22,6 +22,7 @@ from together_embed.engine.plan import Plan
 from together_embed.engine.retry import Policy
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import Form
+from together_embed.engine.sharing import Sharing
 from together_embed.engine.stats import BatchStats, Stats, Tally
 from together_embed.settings import Settings
 from together_embed.transports.drive import clock
@@ -83,6 +84,7 @@ class Process:
         )
         self._lock = threading.Lock()
         self._tally = Tally(threading.Lock())
+        self._sharing = Sharing(threading.Lock())
         self.last_stats: Stats | None = None
         self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
@@ -112,6 +114,7 @@ class Process:
             on_batch=self._tell if self._settings.on_batch else None,
             on_end=self._end,
             tally=self._tally,
+            sharing=self._sharing,
             **how,
         )
 

@@ -17,6 +17,7 @@ from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
+from together_embed.engine.sharing import Sharing
 from together_embed.engine.stats import BatchStats, Stats, Tally
 
 
@@ -104,6 +105,7 @@ class World:
         self.policy = Policy(max_retries, dice)
         self.flow = Flow(limit, self.policy, threading.Lock())
         self.tally = Tally()
+        self.sharing = Sharing()
         self.told: list[BatchStats] = []
         self.dialect = Dialect(base64, learns)
         self.plan = Plan(
@@ -130,7 +132,7 @@ class World:
         """How many permits are out."""
         return self.flow._in_flight
 
-    def start(self, groups: Iterable[Sequence[str]]) -> Run:
+    def start(self, groups: Iterable[Sequence[str]], **seat: object) -> Run:
         runs: list[Run] = []
 
         def wake() -> None:
@@ -146,6 +148,8 @@ class World:
             wake,
             on_batch=self.told.append,
             tally=self.tally,
+            sharing=self.sharing,
+            **seat,
         )
         runs.append(Run(job, iter(groups), due_at=self.now))
         return runs[0]

@@ -58,6 +58,10 @@ class Agenda:
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heappop(self._delayed)[2])
 
+    def pop(self) -> Batch:
+        """Take out the batch that is next, whatever its size."""
+        return self._ready.popleft()
+
     def next(self, most: float, size: float) -> Batch:
         """Return what is to go out next, of so many texts and bytes at most."""
         batch, rest = batching.split(self._ready.popleft(), most, size)

@@ -127,6 +127,15 @@ def split(batch: Batch, texts: float, size: float) -> tuple[Batch, Batch | None]
     return head, rest if rest.start < rest.stop else None
 
 
+def part(batch: Batch, start: int, stop: int) -> Batch:
+    """Return a batch of some of a batch's texts, with what it has been through."""
+    if (start, stop) == (batch.start, batch.stop):
+        return batch
+    size = sum(map(wire.size, batch.group.unique[start:stop]))
+    tries, course = [*batch.tries], batch.course.fork()
+    return replace(batch, start=start, stop=stop, size=size, tries=tries, course=course)
+
+
 def join(rest: Batch, following: Batch) -> bool:
     """Put what was left of a batch in front of the next, if it was neither tried."""
     if rest.group is not following.group or rest.stop != following.start:

@@ -32,6 +32,7 @@ class Group:
         "_form",
         "_joints",
         "_known",
+        "_place_of",
         "_places",
         "_refused",
         "_rows",
@@ -66,6 +67,7 @@ class Group:
         self._joints = Joints(places, weights, len(first)) if weights else None
         if self._joints is not None:
             places = self._joints.places
+        self._place_of: dict[str, int] | None = None  # made when it is needed
         self._known = bytearray(len(first) + len(self._joints or ()))
         self._refused: dict[int, EmbeddingsError] = {}
         self._rows: Any = None  # made when the width is known
@@ -78,6 +80,16 @@ class Group:
         """How many texts were handed in, duplicates included."""
         return len(self.unique if self._places is None else self._places)
 
+    def is_known(self, place: int) -> bool:
+        """Tell whether the text `unique[place]` has its row."""
+        return bool(self._known[place])
+
+    def place_of(self, text: str) -> int:
+        """Return where in `unique` a text stands."""
+        if self._place_of is None:
+            self._place_of = {text: at for at, text in enumerate(self.unique)}
+        return self._place_of[text]
+
     def recall(self, known: Sequence[tuple[str, bytes] | None]) -> None:
         """Take the rows that are known already; the texts without one come first.
 
@@ -89,7 +101,7 @@ class Group:
         order += [place for place, row in enumerate(known) if row is not None]
         if count == len(order):
             return
-        self._reorder([*order, *range(len(order), len(self.unique))])
+        self.reorder([*order, *range(len(order), len(self.unique))])
         for new, place in enumerate(order[count:], count):
             row = self._form.unpack(*known[place])  # type: ignore[misc]  # not None
             self.recalled += self.put(new, [row], len(row))[0]
@@ -109,17 +121,22 @@ class Group:
         places = range(len(self.unique)) if self._places is None else self._places
         out = dict.fromkeys(places[index - self.start] for index in indices)
         kept = [place for place in range(len(self.unique)) if place not in out]
-        self._reorder([*kept, *out])
+        self.reorder([*kept, *out])
         for place in range(len(kept), len(self.unique)):
             self.refuse(place, error(self.indices(place, place + 1)))
 
-    def _reorder(self, order: Sequence[int]) -> None:
-        """Let texts that have no row yet change places."""
-        self.unique = [self.unique[place] for place in order]
-        moved = {place: new for new, place in enumerate(order)}
-        places = range(len(order)) if self._places is None else self._places
+    def reorder(self, order: Sequence[int], start: int = 0) -> None:
+        """Let texts change places: `unique[start:]` begins with those of `order`."""
+        stop = start + len(order)
+        if self._rows is not None:
+            self._rows[start:stop] = self._form.spread(self._rows, order)
+        self._known[start:stop] = bytes(self._known[place] for place in order)
+        moved = {place: new for new, place in enumerate(order, start)}
+        places = range(len(self.unique)) if self._places is None else self._places
         self._places = [moved.get(place, place) for place in places]
         self._times = Counter(self._places)
+        self.unique[start:stop] = [self.unique[place] for place in order]
+        self._place_of = None
         if self._joints is not None:
             self._joints.move(moved)
 
@@ -148,6 +165,8 @@ class Group:
             For how many of the texts that were handed in these are the rows, and how
             many of those were duplicates.
         """
+        if self._known.count(0, start, start + len(block)) < len(block):
+            return self._put_some(start, block, width)
         if self._rows is None:
             self._rows = self._form.empty(len(self._known), self._shape.width(width))
         stop = start + len(block)
@@ -161,6 +180,15 @@ class Group:
         done = sum(times)
         return done, done - sum(map(bool, times))
 
+    def _put_some(self, start: int, block: Any, width: int) -> tuple[int, int]:
+        """Keep the rows of those that have none: another call brought some."""
+        done = duplicates = 0
+        for at in range(len(block)):
+            if not self._known[start + at]:
+                counted = self.put(start + at, block[at : at + 1], width)
+                done, duplicates = done + counted[0], duplicates + counted[1]
+        return done, duplicates
+
     def _join(self, start: int, block: Any) -> Iterator[int]:
         """Make the rows of the texts whose last piece is among these."""
         if self._joints is None:
@@ -173,6 +201,8 @@ class Group:
 
     def refuse(self, place: int, error: EmbeddingsError) -> None:
         """Remember that the text `unique[place]` gets no row, and why."""
+        if self._known[place]:  # another call has brought it
+            return
         self._refused[place] = error
         self.missing -= 1
         for slot in self._joints.depending((place,)) if self._joints else ():

@@ -34,6 +34,8 @@ from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply
+from together_embed.engine.sharing import PATIENCE, Delivery, Guest, Sharing
+from together_embed.engine.signals import Report, Verdict
 from together_embed.engine.stats import BatchStats, Stats, Tally
 from together_embed.engine.verdict import report
 from together_embed.engine.wire import Answer
@@ -69,6 +71,9 @@ class Job:
         on_batch: Callable[[BatchStats], object] | None = None,
         on_end: Callable[[Stats], object] | None = None,
         tally: Tally | None = None,
+        sharing: Sharing | None = None,
+        host: object = None,
+        blocks: object = None,
     ) -> None:
         self._plan = plan
         self._flow = flow
@@ -88,12 +93,13 @@ class Job:
         self._alone = 0
         self.fresh: deque[tuple[list[str], Answer]] = deque()
         self._line = flow.join(wake)
+        self._guest = Guest(sharing or Sharing(), wake, host, blocks)
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups = Groups(ordered=ordered, lenient=lenient)
         self._agenda = Agenda()
         self._in_flight: dict[Ticket, None] = {}
         self._permits: set[Ticket] = set()
-        self._undigested: deque[tuple[Ticket, Reply]] = deque()
+        self._undigested: deque[tuple[Ticket, Reply] | Delivery] = deque()
         self._added = 0
         self._width = plan.width
         self._complete = False
@@ -122,6 +128,8 @@ class Job:
             self._width = self._width or group.width
             self._tally.add(recalled=recalled)
             self._settle(group, recalled)
+        if group.missing:
+            self._guest.enter(group)
         batches = list(batching.cut(group, plan.batch_size, plan.room))
         self._added += group.count
         self._groups.add(group)
@@ -165,7 +173,8 @@ class Job:
     @property
     def is_alone(self) -> bool:
         """Whether one request on its way is all that is left to do for now."""
-        return self._complete and len(self._in_flight) == 1 and not self._agenda
+        left = self._agenda or self._guest.waits
+        return self._complete and len(self._in_flight) == 1 and not left
 
     # What a driver asks.
 
@@ -182,11 +191,18 @@ class Job:
             return None
         expired = self._expire(now)
         self._agenda.pass_time(now)
+        while self._guest.mail:
+            self._undigested.append(self._guest.mail.popleft())
+        self._guest.sift(self._agenda, self._flow.limit, now)
         want = self._want
         permits, wait = self._flow.take(self._line, want, now, self._agenda.size)
         self._time_the_hold(now, held=len(permits) < want and self._flow.holds)
-        launches = [self._launch(permit, now) for permit in permits]
-        return Step(launches, self._patience(now, wait, awaiting), expired)
+        launches = [t for permit in permits if (t := self._launch(permit, now))]
+        return Step(
+            [ticket for ticket in launches if ticket],
+            self._patience(now, wait, awaiting),
+            expired,
+        )
 
     def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
         """Give a request's permit back, once, from any thread.
@@ -202,6 +218,8 @@ class Job:
             return
         told = report(outcome, now - ticket.sent_at, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
+        right = isinstance(outcome, Reply) and outcome.status == 200
+        self._guest.land(ticket.batch, outcome if right else None)  # type: ignore[arg-type]
 
     def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Take what became of a request."""
@@ -232,7 +250,11 @@ class Job:
         """Decode one answer, if there is one: the only costly thing a job does."""
         if not self._undigested:
             return
-        ticket, reply = self._undigested.popleft()
+        item = self._undigested.popleft()
+        if isinstance(item, Delivery):
+            self._digest_delivery(item)
+            return
+        ticket, reply = item
         batch = ticket.batch
         count = batch.stop - batch.start
         try:
@@ -243,11 +265,7 @@ class Job:
             fate = self._aftermath.invalid(ticket, error, now, late=late)
             self._go_on(ticket, fate, now)
             return
-        self._width = self._width or len(block[0])
-        cut_to = self._plan.shape.cut_to
-        if cut_to is not None and cut_to > self._width:
-            narrow = f"cut_to={cut_to}, and the vectors are {self._width} wide"
-            self._failure = self._failure or ConfigurationError(narrow)
+        if not self._is_wide_enough(block):
             return
         self._dialect.portion.carried(count, batch.size)
         if self._dialect.base64 is None:
@@ -255,7 +273,8 @@ class Job:
         self._carried = True
         if self._plan.keeps:
             self.fresh.append((batch.texts, answer))
-        done, duplicates = batch.group.put(batch.start, block, self._width)
+        done, duplicates = batch.group.put(batch.start, block, len(block[0]))
+        self._guest.settle(batch.group, batch.texts)
         self._tally.add(texts=done, duplicates=duplicates)
         if answer.tokens is not None:
             self._tally.add(tokens=answer.tokens)
@@ -269,6 +288,39 @@ class Job:
             width=self._width,
             tokens=answer.tokens,
         )
+
+    def _digest_delivery(self, delivery: Delivery) -> None:
+        """Decode what another call's request brought."""
+        group = delivery.group
+        try:
+            answer = wire.read_answer(delivery.reply.body, delivery.count)
+            found = [answer.embeddings[at] for _, at in delivery.wanted]
+            block = self._form.read(found, self._width)
+        except InvalidReply:
+            self._guest.refuse_mail(delivery)
+            return
+        if not self._is_wide_enough(block):
+            return
+        texts = [text for text, _ in delivery.wanted]
+        if self._plan.keeps:
+            self.fresh.append((texts, Answer(found, answer.model)))
+        done = 0
+        for at, text in enumerate(texts):
+            place = group.place_of(text)
+            done += group.put(place, block[at : at + 1], len(block[0]))[0]
+        self._tally.add(shared=done)
+        self._guest.settle(group, texts)
+        self._settle(group, done)
+
+    def _is_wide_enough(self, block: Any) -> bool:
+        """Take the width of the first rows; tell whether they can be cut as asked."""
+        self._width = self._width or len(block[0])
+        cut_to = self._plan.shape.cut_to
+        if cut_to is None or cut_to <= self._width:
+            return True
+        narrow = f"cut_to={cut_to}, and the vectors are {self._width} wide"
+        self._failure = self._failure or ConfigurationError(narrow)
+        return False
 
     def _tell(self, batch: Batch, now: float, **what: Any) -> None:
         """Say what became of a batch, when nothing else is left to do about it."""
@@ -303,6 +355,7 @@ class Job:
         Each of them is to be released, when it is over or never will be.
         """
         self._flow.leave(self._line)
+        self._guest.close()
         self._time_the_hold(now, held=False)
         self._tally.add(calls=1, seconds=now - self._began_at)
         if self._on_end is not None:
@@ -350,6 +403,8 @@ class Job:
         if self._in_flight and self._plan.timeout is not None:
             # Launched in order with one time for all: the first is the oldest.
             moments.append(next(iter(self._in_flight)).sent_at + self._plan.timeout)
+        if self._guest.waits_until is not None:
+            moments.append(self._guest.waits_until)
         if self._ends_at is not None:
             moments.append(self._ends_at)
         return max(0.0, min(moments) - now) if moments else None
@@ -362,9 +417,23 @@ class Job:
             self._tally.add(waited=waited)
         self._held_since = now if held else None
 
-    def _launch(self, permit: Permit, now: float) -> Ticket:
-        """Make a request of the next batch, no larger than the server takes."""
-        batch = self._agenda.next(*self._dialect.portion.allot())
+    def _next_batch(self, now: float) -> Batch | None:
+        """Return what is to go out next, no larger than the server takes."""
+        seconds = self._time_for_one(now)
+        until = now + (PATIENCE if seconds is None else seconds)
+        while self._agenda.ready:
+            batch = self._agenda.next(*self._dialect.portion.allot())
+            free = self._guest.launch(batch, until, now)
+            if free is not None:
+                return free
+        return None
+
+    def _launch(self, permit: Permit, now: float) -> Ticket | None:
+        """Make a request of the next batch; None where another call came first."""
+        batch = self._next_batch(now)
+        if batch is None:
+            self._flow.land(permit, Report(Verdict.ABANDONED), now)
+            return None
         base64 = self._dialect.base64 is not False and not batch.plain
         extra = {
             **self._plan.extra,
@@ -437,6 +506,7 @@ class Job:
     def _refuse(self, batch: Batch, error: EmbeddingsError) -> None:
         (error.length,) = map(len, batch.texts)
         batch.group.refuse(batch.start, error)
+        self._guest.settle(batch.group, batch.texts)
         self._settle(batch.group, 0)
 
     def _deadline_error(self) -> DeadlineExceededError:

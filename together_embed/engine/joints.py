@@ -67,6 +67,7 @@ class Joints:
         """Follow pieces to their new places."""
         for joint in self._joints.values():
             joint.pieces = tuple(moved.get(place, place) for place in joint.pieces)
+            joint.rows = {moved.get(at, at): row for at, row in joint.rows.items()}
         self._index()
 
     def depending(self, places: Iterable[int]) -> set[int]:

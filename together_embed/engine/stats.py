@@ -39,6 +39,8 @@ class Stats:
         texts: Texts that came back as vectors.
         duplicates: Texts that did not go out since the same call held them already.
         recalled: Texts that did not go out since the store had their vectors.
+        shared: Texts that did not go out since another call's request, on its way at
+            that time, brought their vectors.
         long: Texts that were cut or split, being longer than the model reads.
         sent_bytes: Of requests.
         received_bytes: Of answers that somebody waited for.
@@ -64,6 +66,7 @@ class Stats:
     texts: int = 0
     duplicates: int = 0
     recalled: int = 0
+    shared: int = 0
     long: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,6 +23,7 @@ class Tasks:
         self._memory = memory
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
+        self.seat = {"host": threading.get_ident()}
         self._inbox: list[Landing] = []
         self._own: list[Ticket] = []
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}

@@ -30,6 +30,7 @@ class Threads:
         self._handed: set[Ticket] = set()  # to threads, and not back yet
         self._threads = 0
         self._left = False
+        self.seat = {"blocks": threading.get_ident()}
 
     def wake(self) -> None:
         """End the present wait, from any thread."""

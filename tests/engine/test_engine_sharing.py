@@ -1,0 +1,242 @@
+"""A text that several calls of a client want at once goes out once."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.engine.virtual import Ask, Served, World, bad, good, lost, vector
+from together_embed.engine.joints import merge
+from together_embed.engine.lengths import Limit
+from together_embed.errors import EmbeddingsError, LongInputWarning
+
+LETTERS = [chr(number) for number in range(ord("a"), ord("z") + 1)]
+
+
+def sent(world: World) -> Counter[str]:
+    return Counter(text for ask in world.asks for text in ask.texts)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 40])
+def test_two_calls_for_the_same_texts_share_the_work(limit: int) -> None:
+    world = World(limit=limit)
+    one, two = world.start([LETTERS]), world.start([LETTERS[::-1]])
+    world.carry(one, two)
+    assert one.groups == [[vector(text) for text in LETTERS]]
+    assert two.groups == [[vector(text) for text in LETTERS[::-1]]]
+    assert set(sent(world).values()) == {1}
+    assert world.stats.texts + world.stats.shared == 2 * len(LETTERS)
+    assert world.held == 0
+    assert not world.sharing.known
+
+
+def test_a_text_in_two_groups_of_a_call_goes_out_once() -> None:
+    world = World(limit=4)
+    run = world.start([["a", "b"], ["b", "c"], ["a", "d"]])
+    world.carry(run)
+    assert run.groups == [[vector(t) for t in group] for group in ("ab", "bc", "ad")]
+    assert set(sent(world).values()) == {1}
+
+
+def test_a_call_that_came_later_sends_what_nobody_has_sent_yet_itself() -> None:
+    """A query does not wait behind a corpus that holds its text."""
+    world = World(limit=1, batch_size=1)
+    corpus = world.start([LETTERS])
+    world._turn(corpus)
+    query = world.start([["z"]])
+    world.carry(corpus, query)
+    assert query.over_at is not None
+    assert query.over_at <= 103.0
+    assert set(sent(world).values()) == {1}
+
+
+def test_texts_that_are_shared_leave_the_other_batches_full() -> None:
+    world = World(lambda ask: (5.0, good(ask.texts)), limit=9, batch_size=4)
+    first = world.start([["a", "c", "e", "g"]])
+    world._turn(first)
+    second = world.start([["a", "b", "c", "d", "e", "f", "g", "h"]])
+    world.carry(first, second)
+    assert sorted(len(ask.texts) for ask in world.asks) == [4, 4]
+
+
+@pytest.mark.parametrize("failure", [bad(401), bad(500), lost(), good(["x", "y"])])
+def test_where_the_first_fails_the_second_sends_the_text_itself(
+    failure: Served,
+) -> None:
+    def serve(ask: Ask) -> Served:
+        return failure if ask.number == 0 else good(ask.texts)
+
+    world = World(serve, max_retries=0)
+    first, second = world.start([["a"]]), world.start([["a"]])
+    world.carry(first, second)
+    assert isinstance(first.error, EmbeddingsError)
+    assert second.groups == [[vector("a")]]
+    assert len(world.asks) == 2
+
+
+def test_where_the_first_tries_again_the_text_goes_out_once_more_and_not_twice() -> (
+    None
+):
+    world = World(lambda ask: good(ask.texts) if ask.number else bad(500))
+    first, second = world.start([["a"]]), world.start([["a"]])
+    world.carry(first, second)
+    assert first.groups == second.groups == [[vector("a")]]
+    assert len(world.asks) == 2
+
+
+def test_a_call_that_ends_still_hands_on_what_comes_for_it() -> None:
+    world = World(lambda ask: (3.0, good(ask.texts)))
+    first = world.start([["a"]])
+    world._turn(first)
+    second = world.start([["a"]])
+    world._turn(second)
+    world._end(first)
+    world.carry(second)
+    assert second.groups == [[vector("a")]]
+    assert len(world.asks) == 1
+    assert not world.sharing.known
+
+
+def test_what_was_never_sent_is_not_waited_for() -> None:
+    world = World(limit=1, batch_size=1)
+    first = world.start([["a", "b"]])
+    world._turn(first)  # "a" is on its way; the call is left before "b" is
+    world.land(all_of_it=True)
+    assert world.embed(["b"]) == [vector("b")]
+    world._end(first)
+    assert not world.sharing.known
+
+
+def test_an_answer_is_handed_on_though_nobody_drives_the_first() -> None:
+    world = World(limit=2, batch_size=1)
+    idle = world.start([["a", "b"]])
+    world._turn(idle)
+    assert world.embed(["b", "a"]) == [vector("b"), vector("a")]
+    assert len(world.asks) == 2
+    world.carry(idle)
+    assert idle.groups == [[vector("a"), vector("b")]]
+    assert len(world.asks) == 2
+
+
+def test_a_request_that_never_ends_is_waited_for_no_longer_than_its_time() -> None:
+    world = World(
+        lambda ask: (1e9 if ask.number == 0 else 1.0, good(ask.texts)), timeout=None
+    )
+    stuck = world.start([["a"]])
+    world._turn(stuck)
+    assert world.embed(["a"]) == [vector("a")]
+    assert 60.0 <= world.now - 100.0 <= 62.0
+
+
+def test_a_deadline_ends_the_wait_for_another_call() -> None:
+    world = World(lambda ask: (9.0, good(ask.texts)), deadline=None)
+    first = world.start([["a"]])
+    world._turn(first)
+    world.plan = type(world.plan)(**{**vars(world.plan), "deadline": 2.0})
+    error = world.failure(["a"])
+    assert type(error).__name__ == "DeadlineExceededError"
+    assert world.now == 102.0
+    world.carry(first)
+    assert first.groups == [[vector("a")]]
+
+
+def test_a_call_that_holds_up_the_carrier_does_not_wait_for_it() -> None:
+    """A sync call in an event loop's thread: nothing of the loop moves meanwhile."""
+    world = World(lambda ask: (30.0 if ask.number == 0 else 1.0, good(ask.texts)))
+    on_loop = world.start([["a"]], host=7)
+    world._turn(on_loop)
+    elsewhere = world.start([["a"]], blocks=8)
+    world._turn(elsewhere)
+    assert len(world.asks) == 1
+    blocking = world.start([["a"]], blocks=7)
+    world.carry(blocking)
+    assert blocking.over_at == 101.0
+    world.carry(on_loop, elsewhere)
+    assert (on_loop.over_at, elsewhere.over_at) == (101.0, 101.0)
+    assert len(world.asks) == 2
+
+
+def test_a_text_that_the_server_refuses_is_refused_to_each_who_asks() -> None:
+    def serve(ask: Ask) -> Served:
+        return bad(422) if "bad" in ask.texts else good(ask.texts)
+
+    world = World(serve, limit=3)
+    first, second = world.start([["a", "bad", "c"]]), world.start([["bad", "d"]])
+    world.carry(first, second)
+    for run, index in ((first, 1), (second, 0)):
+        assert isinstance(run.error, EmbeddingsError)
+        assert run.error.indices == (index,)
+    assert not world.sharing.known
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.lists(st.text("abc", min_size=1, max_size=7), min_size=1, max_size=5),
+            max_size=3,
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_texts_in_pieces_are_shared_piece_by_piece(
+    works: list[list[list[str]]], limit: int, batch_size: int
+) -> None:
+    world = World(limit=limit, batch_size=batch_size)
+    world.plan = replace(world.plan, limit=Limit(3, len, "split"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LongInputWarning)
+        runs = [world.start(groups) for groups in works]
+        world.carry(*runs)
+    for run, groups in zip(runs, works, strict=True):
+        assert run.error is None
+        for rows, group in zip(run.groups, groups, strict=True):
+            for row, text in zip(rows, group, strict=True):
+                pieces = [text[at : at + 3] for at in range(0, len(text), 3)]
+                right = merge([vector(p) for p in pieces], [len(p) for p in pieces])
+                assert row == pytest.approx(right)
+    assert not world.sharing.known
+
+
+works = st.lists(
+    st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9), max_size=3),
+    min_size=2,
+    max_size=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    works,
+    st.lists(st.sampled_from([None, bad(500), bad(422), lost(), bad(429)]), max_size=9),
+    st.integers(1, 5),
+    st.integers(1, 4),
+)
+def test_whatever_calls_share_each_gets_its_own_vectors_and_all_end(
+    works: list[list[list[str]]],
+    told: list[Served | None],
+    limit: int,
+    batch_size: int,
+) -> None:
+    def serve(ask: Ask) -> Served:
+        served = told[ask.number] if ask.number < len(told) else None
+        return good(ask.texts, backwards=True) if served is None else served
+
+    world = World(serve, limit=limit, batch_size=batch_size)
+    runs = [world.start(groups) for groups in works]
+    world.carry(*runs)
+    world.land(all_of_it=True)
+    for run, groups in zip(runs, works, strict=True):
+        right = [[vector(text) for text in group] for group in groups]
+        assert run.groups == right[: len(run.groups)]
+        assert run.error is not None or run.groups == right
+    assert world.held == 0
+    assert not world.sharing.known

@@ -1,0 +1,348 @@
+"""Single flight: a text that several calls of a client want goes out once.
+
+Every text that is to be sent is entered here by the call that wants it. Who sends it
+first carries it for all; the others are given the same answer when it lands, whoever
+drives the carrier's call, and however that call ends. Nobody waits for a call: what is
+waited for is a request on its way, which ends by itself. If it brings no answer, each
+of the others may send the text. So no two calls can wait for one another.
+
+A text that one call alone wants costs one entry in a table, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from together_embed.engine.agenda import Agenda
+from together_embed.engine.batching import Batch, part
+from together_embed.engine.group import Group
+from together_embed.engine.outcome import Reply
+
+PATIENCE = 60.0
+"""Seconds to wait for another call's request that has no time of its own."""
+LONGEST = float("inf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flight:
+    """A request on its way.
+
+    Attributes:
+        until: When it is over at the latest; nobody waits for longer.
+        host: What carries it, if that is held up by calls that block it: a thread with
+            an event loop. None where nothing can hold it up.
+    """
+
+    until: float
+    host: object
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """An answer that another call's request brought.
+
+    Attributes:
+        group: Whose texts are in it.
+        reply: The answer, of status 200; nobody has looked into it.
+        count: How many texts it was asked for.
+        wanted: The texts, and where they stand among those.
+    """
+
+    group: Group
+    reply: Reply
+    count: int
+    wanted: list[tuple[str, int]]
+
+
+@dataclass(slots=True, eq=False)
+class _Want:
+    """One group's part in the table.
+
+    Attributes:
+        group: The group.
+        guest: The call that it belongs to.
+        flights: Its requests on their way.
+        shares: Its texts that others want as well.
+        mailed: Those among them whose answer is in the guest's mail.
+        touched: Some were shared, now or before.
+        gone: The call has ended.
+    """
+
+    group: Group
+    guest: Guest
+    flights: dict[Batch, Flight] = field(default_factory=dict)
+    shares: dict[str, _Share] = field(default_factory=dict)
+    mailed: set[str] = field(default_factory=set)
+    touched: bool = False
+    gone: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Share:
+    """A text that several groups want, and the request that carries it, if one does."""
+
+    members: list[_Want]
+    flight: Flight | None
+
+
+class Sharing:
+    """The table of one client.
+
+    Args:
+        lock: Guards it; held for a look at each text of a batch or a group.
+    """
+
+    def __init__(self, lock: AbstractContextManager[object] | None = None) -> None:
+        self.lock = lock or nullcontext()
+        self.known: dict[str, _Want | _Share] = {}
+
+    def enter(self, want: _Want) -> set[str]:
+        """Enter the texts of a group; return those that others want as well."""
+        texts = want.group.unique[: want.group.missing]
+        with self.lock:
+            if self.known.keys().isdisjoint(texts):
+                self.known.update(dict.fromkeys(texts, want))
+                return set()
+            flying: dict[_Want, dict[str, Flight]] = {}
+            for text in texts:
+                other = self.known.setdefault(text, want)
+                if other is want:
+                    continue
+                share = self._share(text, other, flying)
+                share.members.append(want)
+                want.shares[text] = share
+            want.touched = want.guest.touched = True
+            return {*want.shares}
+
+    def _share(
+        self, text: str, other: _Want | _Share, flying: dict[_Want, dict[str, Flight]]
+    ) -> _Share:
+        if isinstance(other, _Share):
+            return other
+        if other not in flying:
+            flights = other.flights.items()
+            flying[other] = {
+                t: flight for batch, flight in flights for t in batch.texts
+            }
+        share = _Share([other], flying[other].get(text))
+        self.known[text] = other.shares[text] = share
+        other.touched = other.guest.touched = True
+        return share
+
+    def leave(self, want: _Want, texts: Iterable[str]) -> None:
+        """Take texts out, as far as this group is concerned. Needs the lock."""
+        if not want.touched:
+            for text in texts:
+                self.known.pop(text, None)
+            return
+        for text in texts:
+            share = want.shares.pop(text, None)
+            if share is None:
+                if self.known.get(text) is want:
+                    del self.known[text]
+                continue
+            share.members.remove(want)
+            if not share.members and self.known.get(text) is share:
+                del self.known[text]
+
+    def land(
+        self, want: _Want, flight: Flight, texts: Sequence[str], reply: Reply | None
+    ) -> set[Guest]:
+        """Hand an answer to all who want its texts; return whom to wake."""
+        mail: dict[_Want, list[tuple[str, int]]] = {}
+        told: set[Guest] = set()
+        for at, text in enumerate(texts):
+            share = want.shares.get(text)
+            if share is None or share.flight is not flight:
+                continue
+            share.flight = None
+            others = [member for member in share.members if member is not want]
+            told.update(member.guest for member in others)
+            if reply is None:
+                continue
+            for member in share.members:
+                member.shares.pop(text, None)
+            for member in others:
+                member.mailed.add(text)
+                mail.setdefault(member, []).append((text, at))
+            del self.known[text]
+        for member, wanted in mail.items():
+            post = Delivery(member.group, reply, len(texts), wanted)  # type: ignore[arg-type]
+            member.guest.mail.append(post)
+        return told
+
+
+class Guest:
+    """One call's place at the table.
+
+    Args:
+        sharing: The table.
+        wake: Is called from any thread when there is mail, or a text is free again.
+        host: See `Flight`; what carries this call's own requests.
+        blocks: The host that this call holds up while it waits.
+
+    Attributes:
+        touched: Another call wants one of this call's texts, or did.
+        stirred: Something has changed for a text that is waited for.
+        mail: What others' requests brought.
+    """
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        wake: Callable[[], None],
+        host: object = None,
+        blocks: object = None,
+    ) -> None:
+        self._sharing = sharing
+        self._wake = wake
+        self._host = host
+        self._blocks = blocks
+        self._wants: dict[Group, _Want] = {}
+        self._parked: list[Batch] = []
+        self._until = 0.0
+        self.touched = False
+        self.stirred = False
+        self.mail: deque[Delivery] = deque()
+
+    @property
+    def waits_until(self) -> float | None:
+        """When a text that is waited for may be sent all the same, if there is one."""
+        return self._until if self._parked and self._until < LONGEST else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a text is waited for."""
+        return bool(self._parked)
+
+    def enter(self, group: Group) -> None:
+        """Enter a group that is to be sent; those of its texts that are shared go last.
+
+        They then make batches of their own, and hold up no others.
+        """
+        want = self._wants[group] = _Want(group, self)
+        shared = self._sharing.enter(want)
+        if shared:
+            texts = group.unique[: group.missing]
+            group.reorder(sorted(range(len(texts)), key=lambda at: texts[at] in shared))
+
+    def sift(self, agenda: Agenda, most: int, now: float) -> None:
+        """Take out of the next batches what is on its way, or has come, by others."""
+        if not self.touched:
+            return
+        if self._parked and (self.stirred or now >= self._until):
+            self.stirred = False
+            parked, self._parked = self._parked, []
+            for batch in parked:
+                agenda.put_first(batch)
+        kept = []
+        for _ in range(min(agenda.ready, most + len(self._parked))):
+            with self._sharing.lock:
+                free = self._free(agenda.pop(), now)
+            if free is not None:
+                kept.append(free)
+        for batch in reversed(kept):
+            agenda.put_first(batch)
+
+    def launch(self, batch: Batch, until: float, now: float) -> Batch | None:
+        """Say that a batch goes out; return what is free of it, if anything is."""
+        with self._sharing.lock:
+            free = self._free(batch, now) if self.touched else batch
+            if free is None:
+                return None
+            want = self._wants[free.group]
+            flight = want.flights[free] = Flight(until, self._host)
+            if want.shares:
+                for text in free.texts:
+                    if text in want.shares:
+                        want.shares[text].flight = flight
+        return free
+
+    def land(self, batch: Batch, reply: Reply | None) -> None:
+        """Say that a batch's request is over, from any thread."""
+        with self._sharing.lock:
+            told: set[Guest] = set()
+            want = self._wants[batch.group]
+            flight = want.flights.pop(batch)
+            if want.shares:
+                told = self._sharing.land(want, flight, batch.texts, reply)
+            if want.gone:
+                self._sharing.leave(want, batch.texts)
+                self._forget(want)
+        for guest in told:
+            guest.stirred = True
+            guest._wake()  # noqa: SLF001 - of the same class
+
+    def settle(self, group: Group, texts: Sequence[str]) -> None:
+        """Say that texts are done with, by a row or an error."""
+        with self._sharing.lock:
+            want = self._wants.get(group)
+            if want is None:  # all of it was done with before
+                return
+            self._sharing.leave(want, texts)
+            want.mailed.difference_update(texts)
+            if not group.missing:
+                want.gone = True
+                self._forget(want)
+
+    def _forget(self, want: _Want) -> None:
+        """Let go of a group that is done with, when nothing of it is on its way."""
+        if not want.flights:
+            self._wants.pop(want.group, None)
+
+    def refuse_mail(self, delivery: Delivery) -> None:
+        """Say that an answer of others was not right: its texts are free again."""
+        with self._sharing.lock:
+            want = self._wants.get(delivery.group)
+            if want is not None:
+                want.mailed.difference_update(text for text, _ in delivery.wanted)
+        self.stirred = True
+
+    def close(self) -> None:
+        """Leave the table; what is on its way is still handed to others."""
+        with self._sharing.lock:
+            for want in self._wants.values():
+                want.gone = True
+                if want.group.missing:
+                    flying = {text for batch in want.flights for text in batch.texts}
+                    rest = [text for text in want.group.unique if text not in flying]
+                    self._sharing.leave(want, rest)
+
+    def _may_wait_for(self, flight: Flight, now: float) -> bool:
+        held = flight.host is not None and flight.host == self._blocks
+        return now < flight.until and not held
+
+    def _free(self, batch: Batch, now: float) -> Batch | None:
+        """Return what of a batch is to be sent; the rest is parked, or is known."""
+        want = self._wants.get(batch.group)
+        if want is None:  # others have brought all of it
+            return None
+        if not want.touched:
+            return batch
+        free, waiting, known = [], [], []
+        until = LONGEST
+        for place, text in enumerate(batch.texts, batch.start):
+            share = want.shares.get(text)
+            flight = share and share.flight
+            if batch.group.is_known(place):
+                known.append(place)
+            elif text in want.mailed:
+                waiting.append(place)
+            elif flight and self._may_wait_for(flight, now):
+                waiting.append(place)
+                until = min(until, flight.until)
+            else:
+                free.append(place)
+        if not (waiting or known):
+            return batch
+        order = [*free, *waiting, *known]
+        if order != [*range(batch.start, batch.stop)]:
+            batch.group.reorder(order, batch.start)
+        middle = batch.start + len(free)
+        if waiting:
+            self._until = min(until, self._until) if self._parked else until
+            self._parked.append(part(batch, middle, middle + len(waiting)))
+        return part(batch, batch.start, middle) if free else None
