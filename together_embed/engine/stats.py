@@ -48,6 +48,7 @@ class Stats:
             a refusal, what headers said, what was learned, or the user's own bounds.
             The wait for a place among those in flight is none.
         tokens: What the server counted, where its answers say so; else None.
+        in_flight: Requests that are in flight now.
         limit: How many requests may be in flight together now.
         rate: How many may go out a second now; None where nothing limits them.
         largest: How many texts a request may hold, where the server was found to limit
@@ -72,6 +73,7 @@ class Stats:
     received_bytes: int = 0
     waited: float = 0.0
     tokens: int | None = None
+    in_flight: int = 0
     limit: int = 0
     rate: float | None = None
     largest: int | None = None
@@ -188,6 +190,7 @@ class Tally:
         return Stats(
             **sums,
             failures=failures,
+            in_flight=flow.in_flight,
             limit=flow.limit,
             rate=flow.rate,
             largest=dialect.portion.largest,
