@@ -57,7 +57,7 @@ def bounds(python: str) -> list[str]:
 
 def test(session: nox.Session, *words: str) -> None:
     """Run the tests of the core and of both adapters."""
-    session.run("python", "-m", "pytest", "-q", *TESTS, *words, *session.posargs)
+    session.run("python", "-m", "pytest", "-q", *words, *(session.posargs or TESTS))
 
 
 @nox.session(python=PYTHONS)
@@ -74,8 +74,10 @@ def lowest(session: nox.Session) -> None:
         # There the test's own client is urllib3 1, which misses what was cut off.
         "--deselect=tests/local/test_faults.py"
         "::test_a_broken_connection_is_an_error_of_the_client[cut]",
+        # Old aiohttp and urllib3 unpack more at once, and read any length of headers.
+        "-knot a_bomb_is_unpacked and not a_head_without_measure",
         # Up to 3.12.0 aiohttp closes encrypted connections after their loop is gone.
-        "-Wignore:unclosed transport:ResourceWarning",
+        "-Wignore:unclosed:ResourceWarning",
         "-Wignore::DeprecationWarning",  # what is old does as one did
     )
 
