@@ -1,4 +1,4 @@
-"""Adapters make their clients under a lock that a forked child does not inherit held."""
+"""Adapters make clients under a lock that a forked child does not inherit held."""
 
 from __future__ import annotations
 
