@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from together_embed.errors import ConfigurationError
+from together_embed.settings import mapping
 
 ALIASES = {
     "api_key": "together_api_key",
@@ -120,7 +121,7 @@ def _request_fields(
     model_kwargs: Mapping[str, Any] | None, fields: Collection[str]
 ) -> dict[str, Any]:
     """Return a copy of `model_kwargs`, all of which goes into a request's body."""
-    held = dict(model_kwargs or {})
+    held = mapping("model_kwargs", model_kwargs)
     for name in held:
         own = _OF_THE_CALL.get(name) or ALIASES.get(name) or _OF_OPENAI.get(name, name)
         # `encoding_format` is a field of the request as well, and is sent as it is.

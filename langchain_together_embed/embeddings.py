@@ -28,7 +28,7 @@ from langchain_together_embed import arguments, caching, progress, values
 from together_embed import making
 from together_embed.client import EmbeddingsClient
 from together_embed.engine.stats import Stats
-from together_embed.settings import OnBatch
+from together_embed.settings import OnBatch, public
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,7 +52,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     refused.
 
     The key is in no dump and no pickle: there it is read from the environment again.
-    Neither holds an `Authorization` of `default_headers`.
+    Neither holds a header of `default_headers` whose name speaks of a secret.
 
     Args:
         model: The model's name.
@@ -129,8 +129,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     cut_to: int | None = Field(default=None, gt=0)
     normalize: bool = False
     encoding_format: Literal["auto", "float", "base64"] = "auto"
-    model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    extra_body: dict[str, Any] | None = None
+    model_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
+    extra_body: dict[str, Any] | None = Field(default=None, repr=False)
     default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
     default_query: Mapping[str, Any] | None = Field(default=None, repr=False)
     query_prefix: str | None = None
@@ -327,15 +327,13 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         """Leave the key out of JSON, where a row of stars would pass for one later."""
 
     @field_serializer("default_headers")
-    def _no_authorization(
-        self, headers: Mapping[str, str] | None
-    ) -> dict[str, str] | None:
-        return values.without_authorization(headers)
+    def _no_secret(self, headers: Mapping[str, str] | None) -> dict[str, str] | None:
+        return None if headers is None else public(headers)
 
     def __getstate__(self) -> dict[Any, Any]:
         state: dict[Any, Any] = super().__getstate__()
         fields = {**state["__dict__"], "together_api_key": None, "on_batch": None}
-        fields["default_headers"] = values.without_authorization(self.default_headers)
+        fields["default_headers"] = self._no_secret(self.default_headers)
         private = {**(state["__pydantic_private__"] or {}), "_made": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 

@@ -74,17 +74,6 @@ def query(given: Mapping[str, Any] | None) -> dict[str, str]:
     return spelled
 
 
-def without_authorization(headers: Mapping[str, str] | None) -> dict[str, str] | None:
-    """Leave the key out of headers too, where somebody wrote it there."""
-    if headers is None:
-        return None
-    return {
-        name: value
-        for name, value in headers.items()
-        if name.lower() != "authorization"
-    }
-
-
 def key(given: Any) -> Any:
     """Refuse a key that only a coroutine could tell.
 

@@ -16,6 +16,7 @@ from llama_index.core.callbacks import CallbackManager
 
 from together_embed.address import base_url as canonical
 from together_embed.errors import ConfigurationError
+from together_embed.settings import mapping
 
 if TYPE_CHECKING:
     from llama_index_together_embed.embedding import TogetherEmbedding
@@ -118,7 +119,7 @@ def _request_fields(
     Raises:
         ConfigurationError: A field has a parameter of its own.
     """
-    additional = dict(additional_kwargs or {})
+    additional = mapping("additional_kwargs", additional_kwargs)
     for name, parameter in _OF_THE_CALL.items():
         if name in additional:
             raise ConfigurationError(
@@ -132,7 +133,7 @@ def _request_fields(
         "additional_kwargs['dimensions']",
         additional.pop("dimensions", None),
     )
-    return {**additional, **(extra_body or {})}, width
+    return {**additional, **mapping("extra_body", extra_body)}, width
 
 
 def refuse(others: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -6,6 +6,8 @@ import logging
 import pickle
 from typing import TYPE_CHECKING, Any
 
+from together_embed.settings import public
+
 if TYPE_CHECKING:
     from llama_index_together_embed.embedding import TogetherEmbedding
 
@@ -38,23 +40,12 @@ def pickled(model: TogetherEmbedding) -> dict[str, Any]:
         if name in LEFT:
             continue
         if name == "default_headers":
-            value = _without_authorization(value)
+            value = value and public(value)
         if name in DECISIVE or _can_be_pickled(value):
             kept[name] = value
         else:
             _logger.warning("%s cannot be pickled and is left out", name)
     return kept
-
-
-def _without_authorization(
-    headers: dict[str, str] | None,
-) -> dict[str, str] | None:
-    """Leave the key out of headers too, where somebody wrote it there."""
-    return headers and {
-        name: value
-        for name, value in headers.items()
-        if name.lower() != "authorization"
-    }
 
 
 def _can_be_pickled(value: object) -> bool:

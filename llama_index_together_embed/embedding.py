@@ -44,8 +44,8 @@ class TogetherEmbedding(BaseEmbedding):
 
     What `to_dict` holds is what the vectors depend on: the model, the server, the
     width, further fields of the request. The key is in no dump and no pickle: it is
-    read from the environment again. A pickle keeps `default_headers`, but for an
-    `Authorization`.
+    read from the environment again. A pickle keeps `default_headers`, but for
+    those whose name speaks of a secret.
 
     Args:
         model_name: The model's name. There is no default. `model` is the same.
@@ -108,7 +108,7 @@ class TogetherEmbedding(BaseEmbedding):
     api_key: SecretStr | Any | None = Field(default=None, exclude=True, repr=False)
     api_base: str
     dimensions: int | None
-    extra_body: dict[str, Any]
+    extra_body: dict[str, Any] = Field(repr=False)
     timeout: Seconds = Field(exclude=True)
     deadline: float | None = Field(exclude=True)
     max_retries: int = Field(exclude=True)

@@ -25,6 +25,8 @@ def base_url(given: str | None) -> str:
     Raises:
         ConfigurationError: It is no http(s) address, or carries credentials or a query.
     """
+    if given is not None and not isinstance(given, str):
+        raise ConfigurationError(f"base_url is a {type(given).__name__}, not a string")
     named = (os.environ.get(name) for name in BASE_URL_VARIABLES)
     url = (given or next(filter(None, named), None) or BASE_URL).strip()
     parts = _split(url)

@@ -22,7 +22,7 @@ from together_embed.engine.stats import Stats
 from together_embed.errors import EmbeddingsError
 from together_embed.key import Key, KeySource
 from together_embed.partial import Partial
-from together_embed.settings import OnBatch, Settings
+from together_embed.settings import OnBatch, Settings, mapping
 from together_embed.streams import Streams
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ class EmbeddingsClient(Streams):
             tokens_per_minute=tokens_per_minute,
             dimensions=dimensions,
             encoding_format=encoding_format,
-            headers=dict(headers or {}),
-            query=dict(query or {}),
-            extra_body=dict(extra_body or {}),
+            headers=mapping("headers", headers),
+            query=mapping("query", query),
+            extra_body=mapping("extra_body", extra_body),
             roles=choose(
                 model,
                 query_prefix=query_prefix,

@@ -79,11 +79,11 @@ class Settings:
         if self.encoding_format not in ("auto", "float", "base64"):
             raise ConfigurationError(
                 "encoding_format is 'auto', 'float' or 'base64', "
-                f"not {self.encoding_format!r}"
+                f"not {_brief(self.encoding_format)}"
             )
         if self.on_drift not in ("warn", "error"):
             raise ConfigurationError(
-                f"on_drift is 'warn' or 'error', not {self.on_drift!r}"
+                f"on_drift is 'warn' or 'error', not {_brief(self.on_drift)}"
             )
         if self.on_batch is not None and not callable(self.on_batch):
             raise ConfigurationError("on_batch is a function of one BatchStats")
@@ -113,8 +113,7 @@ class Settings:
 
     def without_secrets(self) -> Settings:
         """Return what may be pickled: no header that carries a secret, and no hook."""
-        kept = {k: v for k, v in self.headers.items() if not _is_secret(k)}
-        return replace(self, headers=kept, on_batch=None)
+        return replace(self, headers=public(self.headers), on_batch=None)
 
     def require_key(self) -> None:
         """Say at once that a key is missing; one that rotates is asked for later.
@@ -168,16 +167,43 @@ class Settings:
         return self.key.scrub(words)
 
 
-def _is_secret(header: str) -> bool:
-    words = ("authorization", "api-key", "token", "secret", "cookie")
-    return any(word in header.lower() for word in words)
+SECRET = ("authorization", "api-key", "apikey", "token", "secret", "cookie")
+"""Words in the names of headers that are there to carry a secret."""
+
+
+def public(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that may be written down: those that carry no secret."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if not any(word in name.lower() for word in SECRET)
+    }
+
+
+def mapping(name: str, given: object) -> dict[Any, Any]:
+    """Return a copy of what is to be a mapping, or None.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if given is None or isinstance(given, Mapping):
+        return dict(given or {})
+    raise ConfigurationError(f"{name} is a {type(given).__name__}, not a mapping")
+
+
+def _brief(value: object) -> str:
+    """Show a value that was refused, unless it may hold a secret."""
+    plain = value is None or isinstance(value, (int, float, str))
+    return repr(value)[:40] if plain else f"a {type(value).__name__}"
 
 
 def _at_least(name: str, value: object, least: int) -> None:
     if value is None and name in ("max_concurrency", "dimensions", "cut_to"):
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name} is {value!r}; it must be at least {least}")
+        raise ConfigurationError(
+            f"{name} is {_brief(value)}; it must be at least {least}"
+        )
 
 
 LONGEST = 1_000_000
@@ -190,7 +216,8 @@ def _seconds(name: str, value: object) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 < value <= LONGEST:  # type: ignore[operator]
         raise ConfigurationError(
-            f"{name} is {value!r}; it must be seconds above 0, or None for no bound"
+            f"{name} is {_brief(value)}; it must be seconds above 0, or None for no "
+            "bound"
         )
 
 

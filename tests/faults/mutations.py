@@ -69,12 +69,14 @@ def judge(body: bytes, count: int) -> Rows | None:
 
 
 def is_clear(body: bytes) -> bool:
-    """Tell whether an answer is UTF-8, and names nothing twice: then it means one thing.
+    """Tell whether an answer is UTF-8 and names nothing twice: it means one thing.
 
-    What is not clear may be refused, and may be read as the judge reads it.
+    Its numbers, also those that nobody asks for, are such as a double can hold. What
+    is not clear may be refused, and may be read as the judge reads it.
     """
     try:
-        json.loads(body.decode("utf-8"), object_pairs_hook=_once)
+        named = {"parse_float": _finite, "parse_int": _finite}
+        json.loads(body.decode("utf-8"), object_pairs_hook=_once, **named)
     except ValueError:
         return False
     return True
@@ -98,6 +100,12 @@ def _index(item: dict[str, Any]) -> int:
 
 def _refuse(_: str) -> None:
     raise ValueError
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(float(number)):
+        raise ValueError
+    return float(number)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,7 +164,7 @@ class Mutator:
 
     def change(self, body: bytes) -> bytes:
         """Change bytes here and there, or not at all."""
-        for _ in range(self._self._dice.choice((0, 1, 1, 2, 5))):
+        for _ in range(self._dice.choice((0, 1, 1, 2, 5))):
             body = self._dice.choice(self._changes)(body)
         return body
 

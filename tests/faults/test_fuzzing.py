@@ -1,4 +1,4 @@
-"""Mutated answers, errors, settings and texts: no wrong vector, no foreign exception."""
+"""Mutated answers, errors, settings, texts: no wrong vector, no foreign exception."""
 
 from __future__ import annotations
 
@@ -160,6 +160,12 @@ ODD: tuple[Any, ...] = (
     *(b"", b"bytes", object(), lambda: KEY, lambda: 5, int, ..., {1}, frozenset(), 1j),
 )
 """What a user may write by mistake, or a program pass on unchecked."""
+HIDDEN = {
+    *("api_key", "together_api_key", "base_url", "api_base", "together_api_base"),
+    *("headers", "default_headers", "query", "default_query"),
+    *("extra_body", "additional_kwargs", "model_kwargs"),
+}
+"""Settings that may hold a secret."""
 SOME = (1, 1, 2, 3)
 
 
@@ -168,7 +174,8 @@ def parameters(way: Way) -> list[str]:
     if way.made is TogetherEmbeddings:
         return list(TogetherEmbeddings.model_fields)
     names = inspect.signature(way.made).parameters
-    return [name for name in names if name != "others"]
+    # The callback manager is LlamaIndex's own field, and shown by its code.
+    return [name for name in names if name not in ("others", "callback_manager")]
 
 
 @pytest.mark.parametrize("way", WAYS[::2], ids=lambda way: way.name)
@@ -192,11 +199,18 @@ def test_of_many_mutated_settings_each_works_or_is_refused_without_the_key(
         else:
             shown = f"{model!r}{model}"
             made += 1
-        plain = any(value in (KEY, [KEY], f"Bearer {KEY}") for value in odd.values())
-        assert plain or KEY not in shown, odd
-    assert made > SETTINGS * 0.1
+        assert KEY not in shown or written_openly(odd), odd
+    assert made > SETTINGS * 0.05
     assert refused > SETTINGS * 0.2
     print(f"{way.name}: {made:,} settings that work, {refused:,} that are refused")
+
+
+def written_openly(odd: dict[str, Any]) -> bool:
+    """Tell whether the key was given as what is no secret, such as the model's name."""
+    return any(
+        isinstance(value, str) and KEY in value and name not in HIDDEN
+        for name, value in odd.items()
+    )
 
 
 # Texts
@@ -219,7 +233,7 @@ NO_TEXTS: tuple[Any, ...] = (None, 1, 1.5, b"x", ["a"], ("a",), {"a": 1}, object
 def test_of_many_mutated_lists_of_texts_each_is_embedded_right_or_refused() -> None:
     dice = random.Random(TEXTS)
     client = WAYS[0].make(URL, batch_size=3, max_batch_bytes=400, max_retries=0)
-    client._here().by_requests = Mirror()
+    client._calls.here().by_requests = Mirror()
     embedded = refused = 0
     for _ in range(TEXTS):
         texts: Any = [

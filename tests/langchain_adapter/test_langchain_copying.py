@@ -15,7 +15,7 @@ from together_embed.errors import AuthenticationError
 from together_embed.local import LocalEndpoint
 
 KEY = "canary-key-77aa"
-HEADERS = {"authorization": f"Bearer {KEY}", "X-Team": "search"}
+HEADERS = {"authorization": f"Bearer {KEY}", "X-Team": "search", "X-Api-Key": KEY}
 
 
 @pytest.mark.parametrize(

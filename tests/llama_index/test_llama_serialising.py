@@ -17,7 +17,11 @@ from together_embed.errors import AuthenticationError
 from together_embed.local import LocalEndpoint
 
 KEY = "canary-key-77aa"
-HEADERS = {"Authorization": f"Bearer {KEY}", "X-Gateway": "canary-header"}
+HEADERS = {
+    "Authorization": f"Bearer {KEY}",
+    "X-Gateway": "canary-header",
+    "X-Api-Key": KEY,
+}
 NODES = [TextNode(text="wind and water")]
 
 

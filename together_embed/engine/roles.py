@@ -111,7 +111,7 @@ def choose(
     if instructions == "auto":
         known = _known(model)
     elif instructions is not None:
-        raise ConfigurationError(f'instructions is {instructions!r}, not "auto"')
+        raise ConfigurationError('instructions is "auto" or None')
     wanted = known.query_prefix if query_prefix is None else query_prefix
     if query_prefix is None and "{task}" in wanted:
         wanted = wanted.replace("{task}", TASK if task is None else task)
