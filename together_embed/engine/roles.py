@@ -111,7 +111,9 @@ def choose(
     if instructions == "auto":
         known = _known(model)
     elif instructions is not None:
-        raise ConfigurationError('instructions is "auto" or None')
+        name = type(instructions).__name__
+        said = repr(instructions) if isinstance(instructions, str) else f"a {name}"
+        raise ConfigurationError(f'instructions is {said}, not "auto"')
     wanted = known.query_prefix if query_prefix is None else query_prefix
     if query_prefix is None and "{task}" in wanted:
         wanted = wanted.replace("{task}", TASK if task is None else task)
@@ -124,6 +126,8 @@ def choose(
 
 
 def _known(model: str) -> Preset:
+    if not isinstance(model, str):
+        raise ConfigurationError(f"model is a {type(model).__name__}, not a name")
     found = preset(model)
     if found is None:
         raise ConfigurationError(
