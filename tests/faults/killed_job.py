@@ -1,7 +1,7 @@
 """Embeds numbered texts with a store, on one of the six ways, until done or killed.
 
-A program of its own, for `test_ended_processes.py`: way, address, store, number of texts,
-and settings of the core in JSON. The key is in the environment.
+A program of its own, for `test_ended_processes.py`: way, address, store, number of
+texts, and settings of the core in JSON. The key is in the environment.
 """
 
 from __future__ import annotations

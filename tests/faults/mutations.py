@@ -76,7 +76,8 @@ def is_clear(body: bytes) -> bool:
     """
     try:
         named = {"parse_float": _finite, "parse_int": _finite}
-        json.loads(body.decode("utf-8"), object_pairs_hook=_once, **named)
+        answer = json.loads(body.decode("utf-8"), object_pairs_hook=_once, **named)
+        json.dumps(answer, ensure_ascii=False).encode()  # not so with half a surrogate
     except ValueError:
         return False
     return True

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from together_embed.local import LocalEndpoint
+from together_embed.memory import Memory
 
 from .sizes import FULL, sized
 from .ways import KEY, WAYS, Way
@@ -123,3 +125,28 @@ def test_ctrl_c_ends_a_process_at_once_and_what_was_done_is_in_the_store(
         texts = [f"text number {n}" for n in range(count)]
         finished(way, endpoint, store, texts)
         assert set(endpoint.seen.values()) == {1}  # nothing that was answered, again
+
+
+def test_ctrl_c_amid_a_write_to_the_store_loses_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, interrupted = Memory.keep, []
+
+    def interrupted_once(self: Memory, *given: Any) -> None:
+        if not interrupted:
+            interrupted.append(given)
+            raise KeyboardInterrupt
+        keep(self, *given)
+
+    monkeypatch.setattr(Memory, "keep", interrupted_once)
+    texts = [f"text number {n}" for n in range(40)]
+    with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
+        client = WAYS[0].make(
+            endpoint.base_url, batch_size=10, cache=tmp_path / "v.db", max_concurrency=1
+        )
+        with pytest.raises(KeyboardInterrupt):
+            client.embed(texts)
+        finished(WAYS[0], endpoint, tmp_path / "v.db", texts)
+        client.close()
+        (kept, *_), *_ = interrupted
+        assert {endpoint.seen[text] for text in kept} == {1}

@@ -250,8 +250,9 @@ class Job:
         """Decode one answer, if there is one: the only costly thing a job does."""
         if not self._undigested:
             return
-        item = self._undigested.popleft()
+        item = self._undigested[0]  # stays until then: Ctrl-C may come
         if isinstance(item, Delivery):
+            self._undigested.popleft()
             self._digest_delivery(item)
             return
         ticket, reply = item
@@ -261,18 +262,20 @@ class Job:
             answer = wire.read_answer(reply.body, count)
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
+            self._undigested.popleft()
             late = self._is_late(now)
             fate = self._aftermath.invalid(ticket, error, now, late=late)
             self._go_on(ticket, fate, now)
             return
+        if self._plan.keeps:
+            self.fresh.append((batch.texts, answer))
+        self._undigested.popleft()
         if not self._is_wide_enough(block):
             return
         self._dialect.portion.carried(count, batch.size)
         if self._dialect.base64 is None:
             self._dialect.base64 = ticket.base64
         self._carried = True
-        if self._plan.keeps:
-            self.fresh.append((batch.texts, answer))
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
         self._guest.settle(batch.group, batch.texts)
         self._tally.add(texts=done, duplicates=duplicates)

@@ -80,8 +80,13 @@ class Threads:
 
     def _keep(self, job: Job) -> None:
         while job.fresh and self._memory is not None:
-            texts, answer = job.fresh.popleft()
-            self._memory.keep(texts, answer.embeddings, answer.model)
+            texts, answer = job.fresh[0]  # stays where Ctrl-C comes, and is kept then
+            try:
+                self._memory.keep(texts, answer.embeddings, answer.model)
+            except Exception:
+                job.fresh.popleft()
+                raise
+            job.fresh.popleft()
 
     def _start(self, job: Job, step: Step) -> None:
         if job.is_alone and not self._handed:
