@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 
 from together_embed.engine.rows import Embedding
+from together_embed.engine.wire import excerpt
 from together_embed.errors import ModelDriftError, ModelDriftWarning
 from together_embed.settings import Settings
 from together_embed.store import (
@@ -35,6 +36,7 @@ class Memory:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._strict = settings.on_drift == "error"
+        self._scrub = settings.scrub
         extra = {**settings.extra_body}
         extra.pop("encoding_format", None)
         self._place = (
@@ -76,6 +78,7 @@ class Memory:
 
     def _has_drifted(self, width: int, model: str | None) -> bool:
         """Compare what answers are like with what they were like at first."""
+        model = model and excerpt(model, self._scrub)  # a server's words, like others
         if self._like == (width, model):
             return False
         noted = self._store.noted(self._subject)

@@ -287,7 +287,7 @@ class Job:
             now,
             status=200,
             encoding="base64" if isinstance(answer.embeddings[0], bytes) else "float",
-            model=answer.model,
+            model=answer.model and wire.excerpt(answer.model, self._plan.scrub),
             width=self._width,
             tokens=answer.tokens,
         )

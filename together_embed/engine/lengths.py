@@ -167,8 +167,9 @@ def limit_for(
     """
     known = preset(model)
     if on_long not in ("error", "truncate", "split"):
+        said = repr(on_long) if isinstance(on_long, str) else type(on_long).__name__
         raise ConfigurationError(
-            f"on_long_input is {on_long!r}, not 'error', 'truncate' or 'split'"
+            f"on_long_input is {said}, not 'error', 'truncate' or 'split'"
         )
     if tokens is None:
         if known is None:

@@ -60,7 +60,13 @@ _BY_NAME |= {name.rpartition("/")[2]: preset for name, preset in _BY_NAME.items(
 
 
 def preset(model: str) -> Preset | None:
-    """Return what is known of a model, None for a model that is not known."""
+    """Return what is known of a model, None for a model that is not known.
+
+    Raises:
+        ConfigurationError: It is no name at all.
+    """
+    if not isinstance(model, str):
+        raise ConfigurationError(f"model is a {type(model).__name__}, not a name")
     return _BY_NAME.get(model.lower())
 
 
@@ -126,8 +132,6 @@ def choose(
 
 
 def _known(model: str) -> Preset:
-    if not isinstance(model, str):
-        raise ConfigurationError(f"model is a {type(model).__name__}, not a name")
     found = preset(model)
     if found is None:
         raise ConfigurationError(
