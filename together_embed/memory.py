@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 from together_embed.engine.rows import Embedding
 from together_embed.engine.wire import excerpt
@@ -71,6 +72,17 @@ class Memory:
             return
         keys = identities(*self._place, texts)
         self._store.put_packed(zip(keys, packed, strict=True))
+
+    @property
+    def speed(self) -> float | None:
+        """Texts a second that the server carried of late; None where unknown."""
+        noted = self._store.noted(self._subject)
+        return noted.speed if noted else None
+
+    def note_speed(self, speed: float) -> None:
+        """Remember how many texts a second the server carried."""
+        noted = self._store.noted(self._subject) or Note()
+        self._store.note(self._subject, replace(noted, speed=speed))
 
     def close(self) -> None:
         """Close the file."""

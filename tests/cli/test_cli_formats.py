@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import gzip
 import io
 import json
 from decimal import Decimal
@@ -238,6 +239,31 @@ def test_rows_can_come_through_the_standard_input(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(raw))
     assert run("embed", "-", "out.parquet", "--format", "jsonl").code == 0
     assert read("out.parquet")[0] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "tsv"])
+def test_a_file_that_is_packed_is_unpacked_as_it_is_read(run: Run, kind: str) -> None:
+    name = write(kind)
+    assert run("embed", name, "plain.jsonl").code == 0
+    Path(f"{name}.gz").write_bytes(gzip.compress(Path(name).read_bytes()))
+    assert run("embed", f"{name}.gz", "packed.jsonl").code == 0
+    assert Path("packed.jsonl").read_bytes() == Path("plain.jsonl").read_bytes()
+
+
+def test_what_cannot_be_unpacked_is_said_in_a_line(run: Run) -> None:
+    write("parquet")
+    Path("in.parquet.gz").write_bytes(gzip.compress(Path("in.parquet").read_bytes()))
+    ended = run("embed", "in.parquet.gz", "out.npy")
+    assert (ended.code, ended.out) == (2, "")
+    assert "unpack it" in ended.err
+    whole = gzip.compress(b"".join(b"line %d\n" % n for n in range(9_999)))
+    for content in (b"no gzip at all\n", whole[:-9], whole[:100] + b"!!" + whole[102:]):
+        Path("in.txt.gz").write_bytes(content)
+        ended = run("embed", "in.txt.gz", "out.npy")
+        (line,) = ended.err.splitlines()
+        assert ended.code == 1
+        assert "in.txt.gz" in line
+        assert not Path("out.npy").exists()
 
 
 def test_many_row_groups_make_one_table_in_order(

@@ -45,6 +45,29 @@ def test_what_the_cache_has_is_not_planned_again(
     assert at_endpoint.requests == 1
 
 
+def test_the_time_is_told_at_the_speed_that_an_earlier_run_has_seen(
+    run: Run, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
+) -> None:
+    lines(40)
+    cached = ("--cache", "c.sqlite")
+    before = run("plan", "in.txt", *cached)
+    assert "unknown: name a limit" in before.out
+    at_endpoint.slow(0.05)
+    job = ("embed", "in.txt", "out.npy", *cached, "--batch-size", "10")
+    assert run(*job, "--max-concurrency", "1").code == 0
+    lines(400)
+    told = run("plan", "in.txt", *cached, "--json").json
+    # Ten texts take a twentieth of a second, or longer.
+    assert 0 < told["speed"] <= 200
+    assert told["seconds"] == pytest.approx(told["to_send"] / told["speed"])
+    assert "texts a second of the last run" in run("plan", "in.txt", *cached).out
+    limited = (*cached, "--requests-per-second", "2")
+    assert run("plan", "in.txt", *limited, "--json").json["seconds"] == 2.0
+    assert "at that limit" in run("plan", "in.txt", *limited).out
+    other = run("plan", "in.txt", *cached, "--model", "other", "--json").json
+    assert (other["speed"], other["seconds"]) == (None, None)
+
+
 def test_a_plan_makes_no_file_and_needs_no_key(
     run: Run, monkeypatch: pytest.MonkeyPatch, lines: Callable[[int], list[str]]
 ) -> None:

@@ -138,10 +138,26 @@ def test_speed_is_that_of_late_and_the_rest_takes_as_long_as_it_says() -> None:
     pace.total = 2_000
     assert (pace.moment(1.0).speed, pace.moment(1.0).left) == (None, None)
     for second in range(1, 101):
-        pace.move(1_000 + second, float(second))  # a thousand were there at once
+        pace.move(second * (10 if second <= 50 else 20), float(second))
     moment = pace.moment(100.0)
+    assert moment.speed == pytest.approx(20.0, rel=0.05)
+    assert moment.left == 0.0
+
+
+def test_what_comes_from_the_cache_is_no_speed() -> None:
+    told = Told()
+    pace = Pace(told, 0.0)
+    pace.total = 2_000
+    told.counts = Stats(recalled=1_000)
+    for second in range(1, 11):
+        pace.move(100 * second, float(second))
+        assert pace.moment(float(second)).speed is None
+    for second in range(1, 6):
+        told.counts = Stats(recalled=1_000, requests=second, texts=second)
+        pace.move(1_000 + second, 10.0 + second)
+    moment = pace.moment(15.0)
     assert moment.speed == pytest.approx(1.0, rel=0.05)
-    assert moment.left == pytest.approx(900, rel=0.05)
+    assert moment.left == pytest.approx(995, rel=0.05)
 
 
 @pytest.mark.parametrize(

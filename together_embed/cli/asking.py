@@ -71,7 +71,7 @@ class Asking:
             rows = LISTS.read(answer.embeddings, None)
         except InvalidReply as error:
             raise InvalidResponseError(str(error)) from None
-        packed = isinstance(answer.embeddings[0], str)
+        packed = isinstance(answer.embeddings[0], bytes)
         return Answered(rows, packed, answer.model, reply.headers, seconds)
 
     def close(self) -> None:

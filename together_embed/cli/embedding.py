@@ -22,6 +22,7 @@ from together_embed.cli.exits import (
 )
 from together_embed.cli.failures import Failures
 from together_embed.cli.formats import open_sink
+from together_embed.cli.logbook import Logbook, logged
 from together_embed.cli.pace import Pace
 from together_embed.cli.progress import shown
 from together_embed.cli.settling import embed_rows
@@ -121,7 +122,8 @@ class Job:
                 pace.total = self.source.count()
                 sink = open_sink(self.out, self.source, self.layout)
                 try:
-                    written, width = self._pour(sink, failures, pace)
+                    with logged(pace, self.cache, self.client.settings) as book:
+                        written, width = self._pour(sink, failures, pace, book)
                     if not written:
                         raise CommandError(self._nothing(failures), _code(failures))
                     failures.publish()
@@ -141,7 +143,9 @@ class Job:
             failures.discard()
         return self._report(written, width, failures, time.monotonic() - begun)
 
-    def _pour(self, sink: Sink, failures: Failures, pace: Pace) -> tuple[int, int]:
+    def _pour(
+        self, sink: Sink, failures: Failures, pace: Pace, book: Logbook
+    ) -> tuple[int, int]:
         """Write all rows that get a vector; return how many, and the vectors' width."""
         written = width = 0
         size = self.client.settings.batch_size
@@ -156,6 +160,7 @@ class Job:
                     sink.write(chunk.without(failed), vectors)
                     written, width = written + len(vectors), vectors.shape[1]
                 pace.move(written + failures.count, time.monotonic())
+                book.look()
         return written, width
 
     def _nothing(self, failures: Failures) -> str:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from together_embed.cli.exits import USAGE, CommandError
 from together_embed.cli.line_source import LineSource
+from together_embed.cli.packed import is_packed, unpacked, without_ending
 from together_embed.cli.parquet_source import ParquetSource
 from together_embed.cli.sinks import JsonSink, Layout, NumpySink, Sink, ids_beside
 from together_embed.cli.source import Source
@@ -40,7 +41,7 @@ def open_source(
     kind = kind or _kind(name)
     if kind == "txt" and (text or id_):
         raise CommandError("lines of text have no columns to name", USAGE)
-    file = _spooled() if name == STDIN else open(name, "rb")  # noqa: SIM115 - kept
+    file = _spooled() if name == STDIN else _opened(name, kind)
     with ExitStack() as stack:
         stack.callback(file.close)
         shown = "the standard input" if name == STDIN else name
@@ -53,10 +54,18 @@ def open_source(
     return found
 
 
+def _opened(name: str, kind: str) -> BinaryIO:
+    if not is_packed(name):
+        return open(name, "rb")
+    if kind == "parquet":
+        raise CommandError(f"{name}: Parquet is read unpacked only; unpack it", USAGE)
+    return unpacked(name)
+
+
 def _kind(name: str) -> str:
     if name == STDIN:
         raise CommandError(f"for '-', give --format: {', '.join(SOURCES)}", USAGE)
-    end = Path(name).suffix.lower().lstrip(".")
+    end = Path(without_ending(name)).suffix.lower().lstrip(".")
     kind = ALSO.get(end, end)
     if kind not in SOURCES:
         raise CommandError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from together_embed.engine.stats import Stats
 
 WINDOW = 30.0
-"""Seconds over which speed is measured: what came from the cache counts no longer."""
+"""Seconds over which speed is measured."""
 QUIET = 3.0
 """Seconds without a vector after which that is what there is to say."""
 
@@ -24,7 +24,8 @@ class Moment:
     Attributes:
         done: Rows that are settled, one way or the other.
         total: Rows in all.
-        speed: Rows a second of late; None where nothing was measured yet.
+        speed: Rows a second that the server embedded of late; None where nothing was
+            measured yet.
         left: Seconds that the rest will take at that speed, None likewise.
         state: What is going on, in a few words.
     """
@@ -60,15 +61,24 @@ class Pace:
             return
         self.done = done
         self._moved_at = now
-        if now - self._marks[-1][0] > WINDOW / 60 or len(self._marks) == 1:
-            self._marks.append((now, done))
+        fresh = self._fresh
+        if not fresh:  # all of it came from the cache: that says nothing of the rest
+            self._marks[0] = (now, 0)
+        elif now - self._marks[-1][0] > WINDOW / 60 or len(self._marks) == 1:
+            self._marks.append((now, fresh))
+
+    @property
+    def _fresh(self) -> int:
+        """Rows that are settled and did not come from the cache."""
+        return max(0, self.done - self._counts().recalled)
 
     def moment(self, now: float) -> Moment:
         """Return how the job stands."""
         _forget(self._marks, now)
         then, before = self._marks[0]
         seconds = now - then
-        speed = (self.done - before) / seconds if seconds > 0 and self.done else None
+        fresh = self._fresh - before
+        speed = fresh / seconds if seconds > 0 and fresh > 0 else None
         rest = max(0, self.total - self.done)
         left = rest / speed if speed else None
         return Moment(self.done, self.total, speed, left, self._state(now))

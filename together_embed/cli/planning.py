@@ -67,7 +67,11 @@ class Forecast:
         context: Tokens that the model reads; None where not known.
         too_long: Texts that may be longer, by the same estimate; None likewise.
         too_long_rows: Numbers of the first of them.
-        seconds: The least time, at the limit that was named; None where none was.
+        speed: Texts a second that the server carried when a job with this cache was
+            last at work; None where that is not known.
+        limit: The limit that was named, in requests a second.
+        seconds: The least time, at the limit that was named; without one, about what
+            it takes at that speed; None where neither is known.
         unit: What rows are numbered by.
     """
 
@@ -84,6 +88,8 @@ class Forecast:
     context: int | None = None
     too_long: int | None = None
     too_long_rows: list[int] = field(default_factory=list)
+    speed: float | None = None
+    limit: float | None = None
     seconds: float | None = None
 
     @property
@@ -101,15 +107,12 @@ class Forecast:
         """Return it in words."""
         known = "unknown: name --model and OUT, or --cache"
         long = "unknown: name a known --model, or its --context"
-        time = "unknown: name a limit with --requests-per-second"
         if self.known is not None:
             known = many(self.known, "text")
         if self.too_long is not None:
             long = (
                 f"{self.too_long or 'none'} over {self.context:,} tokens{self._where()}"
             )
-        if self.seconds is not None:
-            time = f"{clock_words(self.seconds)} or more, at that limit"
         requests = many(self.requests, "request")
         said = [
             f"texts        {self.texts:,}",
@@ -118,7 +121,7 @@ class Forecast:
             f"to send      {many(self.to_send, 'text')} in about {requests}",
             f"tokens       about {self.tokens:,}",
             f"too long     {long}",
-            f"time         {time}",
+            f"time         {self._time()}",
         ]
         if self.bad:
             said.append(f"cannot send  {many(self.bad, 'row')}")
@@ -127,6 +130,16 @@ class Forecast:
                 for number, why in self.bad_rows.items()
             ]
         return said
+
+    def _time(self) -> str:
+        if self.seconds is None:
+            return "unknown: name a limit with --requests-per-second"
+        if self.speed is None or self.limit is not None:
+            return f"{clock_words(self.seconds)} or more, at that limit"
+        return (
+            f"about {clock_words(self.seconds)}, at the {self.speed:,.0f} texts a "
+            "second of the last run"
+        )
 
     def _where(self) -> str:
         if not self.too_long_rows:
@@ -150,6 +163,7 @@ def survey(source: Source, wish: Wish) -> Forecast:
         memory = Memory(Store(wish.cache), client.settings)
     tally = _Tally(client, memory, wish)
     forecast = Forecast(source.name, source.unit)
+    forecast.speed = memory.speed if memory else None
     try:
         for chunk in source.chunks(CHUNK, forecast.fail):
             tally.add(chunk)
@@ -216,9 +230,11 @@ class _Tally:
         if self._context:
             forecast.too_long = self._longer
             forecast.too_long_rows = self._long
-        rate = self._settings.requests_per_second
+        forecast.limit = rate = self._settings.requests_per_second
         if rate:
             forecast.seconds = forecast.requests / rate
+        elif forecast.speed:
+            forecast.seconds = forecast.to_send / forecast.speed
 
     def _requests(self, new: Any) -> int:
         """Count requests: what is new in each batch, cut by bytes where it must be."""

@@ -18,12 +18,14 @@ class Note:
         canary: The digest of a text whose vector is kept to compare with, or None.
         vector: That vector, or None. The same text's vector differs a little from
             one batch to another: compare by tolerance.
+        speed: Texts a second that the server carried of late, or None.
     """
 
     width: int | None = None
     model: str | None = None
     canary: bytes | None = None
     vector: Row | None = None
+    speed: float | None = None
 
     def seal(self, subject: bytes) -> bytes:
         """Return the bytes to keep under `subject`; floats keep all their bits."""
