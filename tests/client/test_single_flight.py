@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -172,12 +173,11 @@ def test_many_calls_for_few_texts_all_end(make_client, rounds: int) -> None:
         endpoint.slow(0.002)
         client = make_client(base_url=endpoint.base_url, batch_size=3)
         wanted = [TEXTS[at : at + 12] for at in range(24)]
-        found = in_threads(
-            *(
-                (lambda texts: lambda: client.embed(texts))(texts)
-                if at % 2
-                else (lambda texts: lambda: asyncio.run(client.aembed(texts)))(texts)
-                for at, texts in enumerate(wanted)
-            )
-        )
+
+        def call(at: int) -> list[list[float]]:
+            if at % 2:
+                return client.embed(wanted[at])
+            return asyncio.run(client.aembed(wanted[at]))
+
+        found = in_threads(*(partial(call, at) for at in range(len(wanted))))
         assert found == [[endpoint.embed(text) for text in texts] for texts in wanted]
