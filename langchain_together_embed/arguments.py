@@ -7,12 +7,17 @@ becomes a field of the request, with the warning that its users know.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_together_embed import values
 from together_embed.errors import ConfigurationError
 from together_embed.settings import mapping
+
+if TYPE_CHECKING:
+    from langchain_together_embed.embeddings import TogetherEmbeddings
 
 ALIASES = {
     "api_key": "together_api_key",
@@ -74,6 +79,38 @@ _REFUSED = {
     "openai_organization": _Refusal("it is of OpenAI; pass default_headers="),
     "openai_proxy": _Refusal("set HTTPS_PROXY in the environment"),
 }
+
+
+_RENAMED = {
+    "model": "model",
+    "api_key": "together_api_key",
+    "base_url": "together_api_base",
+    "batch_size": "chunk_size",
+    "timeout": "request_timeout",
+    "allow_blank": "skip_empty",
+}
+"""What the core's client calls a field."""
+
+_SAME = (
+    *("deadline", "max_retries", "max_concurrency", "requests_per_second"),
+    *("tokens_per_minute", "dimensions", "cut_to", "normalize", "encoding_format"),
+    *("query_prefix", "document_prefix", "instructions", "on_long_input"),
+    *("max_input_tokens", "count_tokens", "tokenizer", "cache", "on_drift"),
+    *("allow_insecure_http", "on_batch"),
+)
+"""Fields that it has under the same name."""
+
+
+def of_the_client(model: TogetherEmbeddings) -> dict[str, Any]:
+    """Return what the core's client is made from, apart from the fields themselves."""
+    body = {**model.model_kwargs, **(model.extra_body or {})}
+    return {
+        "headers": dict(model.default_headers or {}),
+        "query": values.query(model.default_query),
+        "extra_body": copy.deepcopy(body),
+        **{name: getattr(model, field) for name, field in _RENAMED.items()},
+        **{name: getattr(model, name) for name in _SAME},
+    }
 
 
 def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:

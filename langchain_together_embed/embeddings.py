@@ -6,7 +6,6 @@ they have changed: assigning a field and `model_copy(update=...)` mean what they
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -217,7 +216,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     @property
     def client(self) -> EmbeddingsClient:
         """The client of the fields as they are now."""
-        settings = self._settings()
+        settings = arguments.of_the_client(self)
         made = self._made
         if made is None or made.settings != settings:
             with making.lock():
@@ -225,42 +224,6 @@ class TogetherEmbeddings(BaseModel, Embeddings):
                 if made is None or made.settings != settings:
                     made = self._made = _Made(settings, EmbeddingsClient(**settings))
         return made.client
-
-    def _settings(self) -> dict[str, Any]:
-        """Return what the client is made from, apart from the fields themselves."""
-        return {
-            "model": self.model,
-            "api_key": self.together_api_key,
-            "base_url": self.together_api_base,
-            "batch_size": self.chunk_size,
-            "timeout": self.request_timeout,
-            "deadline": self.deadline,
-            "max_retries": self.max_retries,
-            "max_concurrency": self.max_concurrency,
-            "requests_per_second": self.requests_per_second,
-            "tokens_per_minute": self.tokens_per_minute,
-            "dimensions": self.dimensions,
-            "cut_to": self.cut_to,
-            "normalize": self.normalize,
-            "encoding_format": self.encoding_format,
-            "headers": dict(self.default_headers or {}),
-            "query": values.query(self.default_query),
-            "extra_body": copy.deepcopy(
-                {**self.model_kwargs, **(self.extra_body or {})}
-            ),
-            "query_prefix": self.query_prefix,
-            "document_prefix": self.document_prefix,
-            "instructions": self.instructions,
-            "on_long_input": self.on_long_input,
-            "max_input_tokens": self.max_input_tokens,
-            "count_tokens": self.count_tokens,
-            "tokenizer": self.tokenizer,
-            "cache": self.cache,
-            "on_drift": self.on_drift,
-            "allow_blank": self.skip_empty,
-            "allow_insecure_http": self.allow_insecure_http,
-            "on_batch": self.on_batch,
-        }
 
     def close(self) -> None:
         """Close the connections. New ones are opened when the object is used again."""

@@ -12,10 +12,12 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Generator,
     Iterable,
     Iterator,
 )
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
+from typing import cast
 
 from llama_index.core.base.embeddings.base import Embedding
 
@@ -74,6 +76,25 @@ def ain_turn(embed: Callable[[list[str]], Awaitable[Rows]]) -> AsyncAsk:
             done += len(batch)
 
     return ask
+
+
+async def achain(
+    first: list[str], rest: AsyncGenerator[list[str], None]
+) -> AsyncGenerator[list[str], None]:
+    """Put the first batch in front of the others again."""
+    yield first
+    async for batch in rest:
+        yield batch
+
+
+def ended(rows: Iterator[Rows]) -> closing[Generator[Rows, None, None]]:
+    """End a generator with the block, so that nothing of it stays on its way."""
+    return closing(cast("Generator[Rows, None, None]", rows))
+
+
+def aended(rows: AsyncIterator[Rows]) -> aclosing[AsyncGenerator[Rows, None]]:
+    """End a generator with the block, so that nothing of it stays on its way."""
+    return aclosing(cast("AsyncGenerator[Rows, None]", rows))
 
 
 @contextmanager

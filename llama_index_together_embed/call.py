@@ -10,20 +10,12 @@ still come in pairs. `run` and `arun` do the same, and differ in what they wait 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Generator,
-    Iterator,
-    Sequence,
-)
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import Embedding, dispatcher
 from llama_index.core.callbacks.base import EventContext
@@ -34,16 +26,20 @@ from llama_index.core.instrumentation.events.embedding import (
 )
 from llama_index.core.utils import get_tqdm_iterable
 
-from llama_index_together_embed.asking import Ask, AsyncAsk, Rows
+from llama_index_together_embed.asking import (
+    Ask,
+    AsyncAsk,
+    Rows,
+    achain,
+    aended,
+    ended,
+)
+from llama_index_together_embed.known import ROLES, Known, Role
 from together_embed.errors import EmbeddingsError
 
 if TYPE_CHECKING:
     from llama_index_together_embed.embedding import TogetherEmbedding
 
-Role = Literal["query", "text"]
-
-COLLECTION = "embeddings"
-"""Where LlamaIndex keeps vectors in an `embeddings_cache`."""
 BYTES_A_TOKEN = 4
 """A usual estimate for English text; only a limiter on tokens is told."""
 
@@ -84,12 +80,11 @@ class Call:
         *,
         show_progress: bool = False,
     ) -> None:
-        model.client.check(texts, role="query" if role == "query" else "document")
+        model.client.check(texts, role=ROLES[role])
         self._model = model
         self._texts = texts
         self._payload = model.to_payload()
-        self._cache: Any = model.embeddings_cache
-        self._scope = _scope(model, role) if self._cache is not None else ""
+        self._known = Known(model, role)
         self._first: dict[str, int] = {}  # where each text stands first
         self._places: list[int] = []  # the same, of those that were asked for
         self._vectors: dict[str, Embedding] = {}
@@ -107,10 +102,9 @@ class Call:
             questions = self._questions()
             first = next(questions, None)
             if first is not None:  # else all is known, and no key is needed
-                with _ended(ask(chain([first], questions))) as answers:
+                with ended(ask(chain([first], questions))) as answers:
                     for rows in answers:
-                        for text, row in self._answer(rows):
-                            self._cache.put(*self._entry(text, row))
+                        self._known.put(self._answer(rows))
                         self._finish()
             self._finish()
         return self._results
@@ -123,10 +117,9 @@ class Call:
             async with aclosing(self._aquestions(free)) as questions:
                 first = await anext(questions, None)
                 if first is not None:
-                    async with _aended(ask(_achain(first, questions))) as answers:
+                    async with aended(ask(achain(first, questions))) as answers:
                         async for rows in answers:
-                            for text, row in self._answer(rows):
-                                await self._cache.aput(*self._entry(text, row))
+                            await self._known.aput(self._answer(rows))
                             self._finish()
                             if free is not None:
                                 free.release()
@@ -139,10 +132,7 @@ class Call:
         limiter = self._model.rate_limiter
         for batch, new in self._begin():
             for text in new:
-                if self._cache is None or not self._found(
-                    text, self._cache.get(self._key(text), COLLECTION)
-                ):
-                    self._want(batch, text)
+                self._place(batch, text, self._known.get(text))
             if batch.asked:
                 if limiter is not None:
                     limiter.acquire(*_tokens(limiter, batch.asked))
@@ -154,10 +144,7 @@ class Call:
         limiter = self._model.rate_limiter
         for batch, new in self._begin():
             for text in new:
-                if self._cache is None or not self._found(
-                    text, await self._cache.aget(self._key(text), COLLECTION)
-                ):
-                    self._want(batch, text)
+                self._place(batch, text, await self._known.aget(text))
             if batch.asked:
                 if free is not None:
                     await free.acquire()
@@ -181,9 +168,13 @@ class Call:
             event.on_start(payload={EventPayload.SERIALIZED: self._payload})
             yield batch, new
 
-    def _want(self, batch: _Batch, text: str) -> None:
-        batch.asked.append(text)
-        self._places.append(self._first[text])
+    def _place(self, batch: _Batch, text: str, row: Embedding | None) -> None:
+        """Keep the vector that is known, or note that the text is to be asked for."""
+        if row is not None:
+            self._vectors[text] = row
+        else:
+            batch.asked.append(text)
+            self._places.append(self._first[text])
 
     # What is known.
 
@@ -193,7 +184,7 @@ class Call:
         pairs = list(zip(batch.asked, rows, strict=True))
         self._vectors.update(pairs)
         batch.asked = []
-        return [] if self._cache is None else pairs
+        return pairs
 
     def _finish(self) -> None:
         """End the batches that are whole, in order."""
@@ -240,47 +231,6 @@ class Call:
             raise
         finally:
             self._progress.close()
-
-    # The cache.
-
-    def _key(self, text: str) -> str:
-        return f"{self._scope}:{text}"
-
-    def _entry(self, text: str, row: Embedding) -> tuple[str, dict[str, Any], str]:
-        return self._key(text), {"embedding": row}, COLLECTION
-
-    def _found(self, text: str, entry: dict[str, Any] | None) -> bool:
-        if entry is None:
-            return False
-        self._vectors[text] = next(iter(entry.values()))
-        return True
-
-
-async def _achain(
-    first: list[str], rest: AsyncGenerator[list[str], None]
-) -> AsyncGenerator[list[str], None]:
-    yield first
-    async for batch in rest:
-        yield batch
-
-
-def _ended(rows: Iterator[Rows]) -> closing[Generator[Rows, None, None]]:
-    """End a generator with the block, so that nothing of it stays on its way."""
-    return closing(cast("Generator[Rows, None, None]", rows))
-
-
-def _aended(rows: AsyncIterator[Rows]) -> aclosing[AsyncGenerator[Rows, None]]:
-    return aclosing(cast("AsyncGenerator[Rows, None]", rows))
-
-
-def _scope(model: TogetherEmbedding, role: Role) -> str:
-    """Name what a vector depends on besides its text.
-
-    LlamaIndex's own key is the text alone, and one cache for two models then gives the
-    one's vectors out as the other's.
-    """
-    identity = json.dumps(model.to_dict(), sort_keys=True, default=str)
-    return f"{role}:{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 def _tokens(limiter: Any, texts: list[str]) -> tuple[int, ...]:

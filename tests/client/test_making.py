@@ -1,7 +1,8 @@
-"""Adapters make clients under a lock that a forked child does not inherit held."""
+"""Adapters make clients of every setting, under a lock that no child inherits."""
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import warnings
 from typing import Any
@@ -9,17 +10,20 @@ from typing import Any
 import pytest
 
 from langchain_together_embed import TogetherEmbeddings
+from langchain_together_embed import arguments as of_langchain
 from llama_index_together_embed import TogetherEmbedding
-from together_embed import making
+from llama_index_together_embed import arguments as of_llama_index
+from together_embed import EmbeddingsClient, making
+
+MODELS: dict[str, Any] = {
+    "LangChain": TogetherEmbeddings(api_key="k"),
+    "LlamaIndex": TogetherEmbedding("m", "k"),
+}
 
 
-@pytest.mark.parametrize(
-    "model",
-    [TogetherEmbeddings(api_key="k"), TogetherEmbedding("m", "k")],
-    ids=["LangChain", "LlamaIndex"],
-)
-def test_a_child_forked_while_a_client_was_made_makes_its_own(model: Any) -> None:
-    model = model.model_copy()
+@pytest.mark.parametrize("name", MODELS)
+def test_a_child_forked_while_a_client_was_made_makes_its_own(name: str) -> None:
+    model = MODELS[name].model_copy()
     model.deadline = 5.0  # so that a client has to be made
     child = multiprocessing.get_context("fork").Process(target=lambda: model.client)
     with making.lock(), warnings.catch_warnings():
@@ -30,3 +34,15 @@ def test_a_child_forked_while_a_client_was_made_makes_its_own(model: Any) -> Non
     if child.exitcode is None:
         child.kill()
     assert child.exitcode == 0
+
+
+def test_every_setting_of_the_client_can_be_set_through_langchains_adapter() -> None:
+    settings = {*inspect.signature(EmbeddingsClient).parameters}
+    ours = of_langchain.of_the_client(MODELS["LangChain"])
+    assert settings - ours.keys() == {"max_batch_bytes"}
+
+
+def test_every_setting_of_the_client_can_be_set_through_llama_indexs() -> None:
+    settings = {*inspect.signature(EmbeddingsClient).parameters}
+    ours = of_llama_index.of_the_client(MODELS["LlamaIndex"])
+    assert settings - ours.keys() == {"max_batch_bytes", "allow_blank"}

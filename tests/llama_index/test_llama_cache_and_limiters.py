@@ -93,6 +93,21 @@ def test_two_models_share_a_cache_without_getting_each_others_vectors(make):
         assert (narrow.requests, wide.requests) == (1, 2)
 
 
+def test_models_that_cut_long_texts_elsewhere_share_no_vector(make, endpoint):
+    def words(text: str) -> int:
+        return len(text.split())
+
+    def letters(text: str) -> int:
+        return len(text)
+
+    cutting = {"on_long_input": "truncate", "max_input_tokens": 9}
+    cache = SimpleKVStore()
+    for count in (words, letters, words):
+        model = make(embeddings_cache=cache, count_tokens=count, **cutting)
+        model.get_text_embedding("wind")
+    assert endpoint.requests == 2
+
+
 def test_a_query_does_not_get_the_documents_vector_from_the_cache(make, endpoint):
     model = make(embeddings_cache=SimpleKVStore())
     model.get_text_embedding("wind")
