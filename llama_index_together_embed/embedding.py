@@ -84,6 +84,8 @@ class TogetherEmbedding(BaseEmbedding):
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
         allow_insecure_http: Send the key over plain http to a public host.
+        hedge: The share of requests, such as 0.05, that may be sent a second time since
+            they take far longer than others.
         on_batch: Is called with a `together_embed.BatchStats` for each batch that was
             answered or has failed for good. It is in no dump and no pickle.
         num_workers: Batches of one async call that may be on their way together.
@@ -121,6 +123,7 @@ class TogetherEmbedding(BaseEmbedding):
     default_headers: dict[str, str] | None = Field(exclude=True, repr=False)
     default_query: dict[str, str] | None = Field(exclude=True, repr=False)
     allow_insecure_http: bool = Field(exclude=True)
+    hedge: float | None = Field(default=None, exclude=True)
     on_batch: Any | None = Field(default=None, exclude=True, repr=False)
 
     query_prefix: str | None
@@ -168,6 +171,7 @@ class TogetherEmbedding(BaseEmbedding):
         cache: str | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         allow_insecure_http: bool = False,
+        hedge: float | None = None,
         on_batch: OnBatch | None = None,
         num_workers: int | None = None,
         callback_manager: CallbackManager | None = None,

@@ -50,6 +50,7 @@ class Regime:
         texts: Texts that are handed in together; a request holds 100 of them.
         from_second: When the watching begins at the earliest.
         max_retries: The clients' setting, where the default is not what is tried.
+        hedge: Their setting of that name.
     """
 
     name: str
@@ -60,13 +61,14 @@ class Regime:
     texts: int = 1
     from_second: float = 0.0
     max_retries: int = 8
+    hedge: float | None = None
 
     def run(self, seed: int = 0) -> World:
         """Let it happen."""
         world = World(self.server(random.Random(seed)), seed)
         arrivals = random.Random(seed + 1)
         for _ in range(self.clients):
-            client = world.client(self.max_retries, batch_size=100)
+            client = world.client(self.max_retries, self.hedge, batch_size=100)
             begin = arrivals.random() if self.clients > 1 else 0.0
             client.start(batches(self.texts), begin)
         world.run(self.seconds)
@@ -185,6 +187,13 @@ REGIMES = [
         "2 % 20 times slower, 32 slots",
         _slots(32, _slow),
         always(32 / (MEAN * 1.38)),
+    ),
+    Regime(
+        "2 % slower, 32 slots, hedged",
+        _slots(32, _slow),
+        # What a second request is sent for is worked on all the same.
+        always(32 / (MEAN * 1.38)),
+        hedge=0.05,
     ),
     Regime(
         "2 % 20 times slower, cap 32",

@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from together_embed.engine.flow import CEILING, Flow
+from together_embed.engine.hedge import Hedger
 from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
@@ -60,7 +61,14 @@ class Landing:
 class Client:
     """One client: a flow, and the jobs that share it."""
 
-    def __init__(self, world: World, number: int, plan: Plan, policy: Policy) -> None:
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        plan: Plan,
+        policy: Policy,
+        hedge: float | None = None,
+    ) -> None:
         self.number = number
         self.world = world
         self.plan = plan
@@ -68,6 +76,7 @@ class Client:
         self.flow = Flow(CEILING, policy, nullcontext())
         self.dialect = Dialect(base64=False, learns=False)
         self.tally = Tally()
+        self.hedger = None if hedge is None else Hedger(hedge, nullcontext())
         self.calls: list[Call] = []
 
     @property
@@ -113,6 +122,7 @@ class Call:
             self._wake,
             ordered=False,
             tally=client.tally,
+            hedger=client.hedger,
         )
         self._turn()
 
@@ -204,7 +214,9 @@ class World:
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _number: int = 0
 
-    def client(self, max_retries: int = 8, **plan: Any) -> Client:
+    def client(
+        self, max_retries: int = 8, hedge: float | None = None, **plan: Any
+    ) -> Client:
         """Bring in a client with its own dice."""
         number = len(self.clients)
         dice = random.Random(self.seed * 1_000_003 + number).random
@@ -220,7 +232,8 @@ class World:
             "allow_blank": False,
             **plan,
         }
-        client = Client(self, number, Plan(**fields), Policy(max_retries, dice))
+        policy = Policy(max_retries, dice)
+        client = Client(self, number, Plan(**fields), policy, hedge)
         self.clients.append(client)
         return client
 

@@ -92,6 +92,9 @@ class EmbeddingsClient(Streams):
         allow_blank: Send empty and blank texts, and let the server say what they get;
             else one is an error before anything is sent.
         allow_insecure_http: Send the key over plain http to a public host.
+        hedge: The share of requests that may be sent a second time, such as 0.05, since
+            they take far longer than others of their size; the first right answer
+            counts. Without it none is. The server does that work twice.
         on_batch: Is called with a `BatchStats` for each batch that was answered or has
             failed for good, in the thread or task of the call. What it raises becomes a
             warning. A pickle leaves it out.
@@ -132,6 +135,7 @@ class EmbeddingsClient(Streams):
         on_drift: Literal["warn", "error"] = "warn",
         allow_blank: bool = False,
         allow_insecure_http: bool = False,
+        hedge: float | None = None,
         on_batch: OnBatch | None = None,
     ) -> None:
         settings = Settings(
@@ -165,6 +169,7 @@ class EmbeddingsClient(Streams):
             on_drift=on_drift,
             allow_blank=allow_blank,
             allow_insecure_http=allow_insecure_http,
+            hedge=hedge,
             on_batch=on_batch,
         )
         self._set_up(settings)

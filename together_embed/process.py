@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from together_embed import learned
 from together_embed.engine.flow import CEILING, Flow
+from together_embed.engine.hedge import Hedger
 from together_embed.engine.job import Job
 from together_embed.engine.plan import Plan
 from together_embed.engine.retry import Policy
@@ -85,6 +86,8 @@ class Process:
         self._lock = threading.Lock()
         self._tally = Tally(threading.Lock())
         self._sharing = Sharing(threading.Lock())
+        share = settings.hedge
+        self._hedger = None if share is None else Hedger(share, threading.Lock())
         self.last_stats: Stats | None = None
         self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
@@ -115,6 +118,7 @@ class Process:
             on_end=self._end,
             tally=self._tally,
             sharing=self._sharing,
+            hedger=self._hedger,
             **how,
         )
 

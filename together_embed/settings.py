@@ -53,6 +53,7 @@ class Settings:
     on_drift: Literal["warn", "error"]
     allow_blank: bool
     allow_insecure_http: bool
+    hedge: float | None = None
     on_batch: OnBatch | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +86,8 @@ class Settings:
             raise ConfigurationError(
                 f"on_drift is 'warn' or 'error', not {_brief(self.on_drift)}"
             )
+        if self.hedge is not None and not 0 < self.hedge <= 1:
+            raise ConfigurationError("hedge is a share of requests: above 0, up to 1")
         if self.on_batch is not None and not callable(self.on_batch):
             raise ConfigurationError("on_batch is a function of one BatchStats")
         taken = {"model", "input", "dimensions"} & self.extra_body.keys()

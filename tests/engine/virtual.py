@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from together_embed.engine.flow import Flow
+from together_embed.engine.hedge import Hedger
 from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
@@ -96,6 +97,7 @@ class World:
         dice: Callable[[], float] = lambda: 0.5,
         base64: bool | None = False,
         learns: bool = True,
+        hedge: float | None = None,
         **plan: Any,
     ) -> None:
         self.now = 100.0
@@ -106,6 +108,7 @@ class World:
         self.flow = Flow(limit, self.policy, threading.Lock())
         self.tally = Tally()
         self.sharing = Sharing()
+        self.hedger = None if hedge is None else Hedger(hedge, threading.Lock())
         self.told: list[BatchStats] = []
         self.dialect = Dialect(base64, learns)
         self.plan = Plan(
@@ -149,6 +152,7 @@ class World:
             on_batch=self.told.append,
             tally=self.tally,
             sharing=self.sharing,
+            hedger=self.hedger,
             **seat,
         )
         runs.append(Run(job, iter(groups), due_at=self.now))

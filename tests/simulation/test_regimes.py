@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from simulation.measure import Result, measure
 from simulation.regimes import REGIMES, Regime
+from simulation.servers import Open, Work
+from simulation.world import World
 
 SHARE, REFUSED = 0.95, 0.02
 """What is to be reached: of the ideal, and at most of the requests, after the start."""
@@ -92,3 +95,17 @@ def test_the_table_fits_eighty_columns() -> None:
         check=True,
     )
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("hedge", [None, 0.05])
+def test_hedging_ends_a_call_sooner_where_few_requests_are_slow(
+    hedge: float | None,
+) -> None:
+    world = World(Open(Work(random.Random(2), slow=0.02)), 2)
+    client = world.client(hedge=hedge, batch_size=1)
+    call = client.start(iter([[f"text {number}"] for number in range(600)]))
+    world.run()
+    seconds, stats = call.over_at - call.began_at, client.stats
+    assert stats.texts == 600
+    assert stats.hedged <= 0.05 * stats.requests
+    assert seconds < 4 if hedge else seconds > 8

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from together_embed.engine import retry, wire
 from together_embed.engine.batching import Batch
-from together_embed.engine.outcome import Cause, Lost, Reply
+from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import InvalidReply, OtherWidth
@@ -98,7 +98,7 @@ class Aftermath:
             now: Seconds on the driver's clock.
             late: The call's own time is over.
         """
-        self._tally.add(failed=1, kind=lost.cause.name.lower())
+        self.count(lost)
         if lost.cause is Cause.CRASH:
             return Over(lost.error or RuntimeError(lost.detail))
         reason = (
@@ -121,7 +121,7 @@ class Aftermath:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
-        self._tally.add(refused=braked, failed=not braked, kind=str(reply.status))
+        self.count(reply)
         if ticket.base64 and self._minds_encoding(error):
             ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
             ticket.batch.plain = True
@@ -136,13 +136,23 @@ class Aftermath:
         self, ticket: Ticket, wrong: InvalidReply, now: float, *, late: bool
     ) -> Fate:
         """Decide after a 200 that is no answer; the arguments are those of `lost`."""
-        self._tally.add(failed=1, invalid=1, kind="invalid")
+        self.count(wrong)
         if isinstance(wrong, OtherWidth) and self._plan.width is not None:
             ignored = f"{wrong}: the server does not honour dimensions"
             return Over(InvalidResponseError(ignored), 200)
         return self._again(
             ticket, InvalidResponseError(str(wrong)), 200, now, late=late
         )
+
+    def count(self, what: Outcome | InvalidReply) -> None:
+        """Count a failure."""
+        if isinstance(what, InvalidReply):
+            self._tally.add(failed=1, invalid=1, kind="invalid")
+        elif isinstance(what, Lost):
+            self._tally.add(failed=1, kind=what.cause.name.lower())
+        else:
+            braked = wants_fewer(what, retry.hinted_delay(what.headers))
+            self._tally.add(refused=braked, failed=not braked, kind=str(what.status))
 
     def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
         """Tell whether a smaller request may be carried, and make it one."""

@@ -50,6 +50,8 @@ SLACK = 0.1
 GRACE = 1.0
 """Seconds for which a permit waits for the line that was woken for it. A caller that
 holds a half-used iterator does not come: the permit goes to the next."""
+CALM = 10.0
+"""Seconds without a refusal after which a request may be sent that need not be."""
 OUTAGE = 4
 """Strained answers in a row that say that the server carries nothing now: where one in
 ten fails in this way, four in a row are one in ten thousand."""
@@ -114,6 +116,7 @@ class Flow:
         self._usual = 0.0  # seconds of a request, smoothed
         self._spread_until = 0.0
         self._refused = 0
+        self._calm_at = 0.0
         self.holds = False
 
     def bound(
@@ -147,6 +150,10 @@ class Flow:
         """How many requests may go out a second now; None where nothing limits them."""
         rates = [self._pace.rate, self._requests.rate]
         return min((rate for rate in rates if rate), default=None)
+
+    def is_calm(self, now: float) -> bool:
+        """Whether the server has refused nothing of late."""
+        return now >= self._calm_at and not self._brake.probing
 
     def join(self, wake: Callable[[], None]) -> Line:
         """Open a line. `wake` is called from any thread when it is to ask again."""
@@ -192,6 +199,20 @@ class Flow:
         _wake(woken)
         return given, max(0.0, at - now) if timed is line else None
 
+    def take_beyond(self, line: Line, now: float) -> Permit | None:
+        """Ask for a permit for the second request of one that seems stuck.
+
+        It may go beyond what was found out, by which a stuck one would hold up all,
+        but not beyond the user's bounds; nor while the server refuses.
+        """
+        with self._lock:
+            full = self._in_flight >= self._window.ceiling
+            if full or not self.is_calm(now) or self._ready_at > now:
+                return None
+            permit = self._grant(line, now)
+            line.granted.remove(permit)
+            return permit
+
     def land(self, permit: Permit, report: Report, now: float) -> bool:
         """Give a permit back with what became of its request.
 
@@ -222,6 +243,7 @@ class Flow:
             self._release(permit, now)
         elif verdict is Verdict.REFUSED:
             self._refused += 1
+            self._calm_at = now + CALM
             return self._refuse(permit, report.hint, now)
         elif verdict is Verdict.STRAINED:
             self._strain(permit, report.hint, now)
@@ -320,6 +342,11 @@ class Flow:
         """Return when the next request may go out: None is when another lands."""
         if self._in_flight >= (1 if self._brake.probing else self._window.size):
             return self._revoke(now)
+        return self._ready_at
+
+    @property
+    def _ready_at(self) -> float:
+        """When the next request may go out, were there a place for it."""
         return max(
             self._brake.open_at,
             self._spread_until,

@@ -29,6 +29,7 @@ from together_embed.engine.agenda import Agenda
 from together_embed.engine.batching import Batch
 from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.group import Group, Groups
+from together_embed.engine.hedge import Hedger, Hedges, pair, part
 from together_embed.engine.intake import Intake
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
@@ -74,6 +75,7 @@ class Job:
         sharing: Sharing | None = None,
         host: object = None,
         blocks: object = None,
+        hedger: Hedger | None = None,
     ) -> None:
         self._plan = plan
         self._flow = flow
@@ -100,6 +102,9 @@ class Job:
         self._in_flight: dict[Ticket, None] = {}
         self._permits: set[Ticket] = set()
         self._undigested: deque[tuple[Ticket, Reply] | Delivery] = deque()
+        self._hedger = hedger
+        self._hedges = None if hedger is None else Hedges(hedger)
+        self._beaten: list[Ticket] = []  # which the driver need not wait for
         self._added = 0
         self._width = plan.width
         self._complete = False
@@ -173,7 +178,7 @@ class Job:
     @property
     def is_alone(self) -> bool:
         """Whether one request on its way is all that is left to do for now."""
-        left = self._agenda or self._guest.waits
+        left = self._agenda or self._guest.waits or self._hedger
         return self._complete and len(self._in_flight) == 1 and not left
 
     # What a driver asks.
@@ -191,6 +196,7 @@ class Job:
             return None
         expired = self._expire(now)
         self._agenda.pass_time(now)
+        again = self._send_again(now)
         while self._guest.mail:
             self._undigested.append(self._guest.mail.popleft())
         self._guest.sift(self._agenda, self._flow.limit, now)
@@ -198,11 +204,8 @@ class Job:
         permits, wait = self._flow.take(self._line, want, now, self._agenda.size)
         self._time_the_hold(now, held=len(permits) < want and self._flow.holds)
         launches = [t for permit in permits if (t := self._launch(permit, now))]
-        return Step(
-            [ticket for ticket in launches if ticket],
-            self._patience(now, wait, awaiting),
-            expired,
-        )
+        patience = self._patience(now, wait, awaiting)
+        return Step([*again, *launches], patience, expired)
 
     def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
         """Give a request's permit back, once, from any thread.
@@ -216,10 +219,14 @@ class Job:
             self._permits.remove(ticket)  # atomic: of two threads one comes first
         except KeyError:
             return
-        told = report(outcome, now - ticket.sent_at, len(ticket.body))
-        ticket.expected = self._flow.land(ticket.permit, told, now)
+        seconds = now - ticket.sent_at
         right = isinstance(outcome, Reply) and outcome.status == 200
-        self._guest.land(ticket.batch, outcome if right else None)  # type: ignore[arg-type]
+        if self._hedger is not None and (right or ticket.beaten):
+            self._hedger.learn(len(ticket.body), seconds)
+        told = report(outcome, seconds, len(ticket.body))
+        ticket.expected = self._flow.land(ticket.permit, told, now)
+        if right or ticket.other not in self._permits:
+            self._guest.land(ticket.batch, outcome if right else None)  # type: ignore[arg-type]
 
     def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Take what became of a request."""
@@ -232,11 +239,13 @@ class Job:
             ticket.batch.course.received += received
             self._tally.add(received_bytes=received)
         late = self._is_late(now)
-        if isinstance(outcome, Lost):
+        if isinstance(outcome, Reply) and outcome.status == 200:
+            self._undigested.append((ticket, outcome))
+        elif part(ticket):
+            self._aftermath.count(outcome)
+        elif isinstance(outcome, Lost):
             fate = self._aftermath.lost(ticket, outcome, now, late=late)
             self._go_on(ticket, fate, now)
-        elif outcome.status == 200:
-            self._undigested.append((ticket, outcome))
         else:
             fate = self._aftermath.refused(ticket, outcome, now, late=late)
             self._go_on(ticket, fate, now)
@@ -256,6 +265,9 @@ class Job:
             self._digest_delivery(item)
             return
         ticket, reply = item
+        if ticket.beaten:
+            self._undigested.popleft()
+            return
         batch = ticket.batch
         count = batch.stop - batch.start
         try:
@@ -263,6 +275,9 @@ class Job:
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
             self._undigested.popleft()
+            if part(ticket):
+                self._aftermath.count(error)
+                return
             late = self._is_late(now)
             fate = self._aftermath.invalid(ticket, error, now, late=late)
             self._go_on(ticket, fate, now)
@@ -270,6 +285,7 @@ class Job:
         if self._plan.keeps:
             self.fresh.append((batch.texts, answer))
         self._undigested.popleft()
+        self._beat_twin(ticket)
         if not self._is_wide_enough(block):
             return
         self._dialect.portion.carried(count, batch.size)
@@ -408,6 +424,9 @@ class Job:
             moments.append(next(iter(self._in_flight)).sent_at + self._plan.timeout)
         if self._guest.waits_until is not None:
             moments.append(self._guest.waits_until)
+        if self._hedges is not None and self._flow.is_calm(now):
+            due_at = self._hedges.next_at(self._in_flight, now)
+            moments += [] if due_at is None else [due_at]
         if self._ends_at is not None:
             moments.append(self._ends_at)
         return max(0.0, min(moments) - now) if moments else None
@@ -452,9 +471,42 @@ class Job:
         course.encoding = extra.get("encoding_format")
         course.waited, self._held = course.waited + self._held, 0.0
         self._tally.add(requests=1, retries=int(again), sent_bytes=len(body))
+        if self._hedger is not None:
+            self._hedger.sent()
         self._in_flight[ticket] = None
         self._permits.add(ticket)
         return ticket
+
+    def _send_again(self, now: float) -> list[Ticket]:
+        """Make second requests of those that take far too long, as far as may be."""
+        due = [] if self._hedges is None else self._hedges.due(self._in_flight, now)
+        permits = [self._flow.take_beyond(self._line, now) for _ in due]
+        both = zip(due, permits, strict=True)
+        return [self._hedge(slow, permit, now) for slow, permit in both if permit]
+
+    def _hedge(self, slow: Ticket, permit: Permit, now: float) -> Ticket:
+        """Make a second request of one that takes far longer than its like."""
+        seconds = self._time_for_one(now)
+        twin = Ticket(slow.body, slow.batch, now, seconds, slow.base64, permit)
+        pair(slow, twin)
+        slow.batch.course.attempts += 1
+        slow.batch.course.sent += len(twin.body)
+        self._tally.add(requests=1, hedged=1, sent_bytes=len(twin.body))
+        if self._hedger is not None:
+            self._hedger.spend()
+        self._in_flight[twin] = None
+        self._permits.add(twin)
+        return twin
+
+    def _beat_twin(self, ticket: Ticket) -> None:
+        """Wait no longer for the other request of a batch that is answered."""
+        twin = part(ticket)
+        if twin is None:
+            return
+        twin.beaten = True
+        if not twin.over:
+            self._drop(twin)
+            self._beaten.append(twin)
 
     def _time_for_one(self, now: float) -> float | None:
         if self._ends_at is None:
@@ -468,17 +520,21 @@ class Job:
 
     def _expire(self, now: float) -> list[Ticket]:
         """Give up the requests that had their time, whatever the transport knows."""
+        beaten, self._beaten = self._beaten, []
         timeout = self._plan.timeout
         if timeout is None:
-            return []
+            return beaten
         old = [t for t in self._in_flight if now - t.sent_at >= timeout]
         for ticket in old:
             self._drop(ticket)
             lost = Lost(Cause.TIMEOUT, f"after {timeout:g} s")
             self.release(ticket, lost, now)
+            if part(ticket):
+                self._aftermath.count(lost)
+                continue
             fate = self._aftermath.lost(ticket, lost, now, late=self._is_late(now))
             self._go_on(ticket, fate, now)
-        return old
+        return beaten + old
 
     def _go_on(self, ticket: Ticket, fate: Fate, now: float) -> None:
         """Do what was decided about a batch that got no vectors."""

@@ -87,6 +87,9 @@ class Ticket:
         permit: The flow's leave to send it.
         over: Its outcome is known, or no longer wanted.
         expected: It was refused as a probe of the flow's own choice.
+        twin: The other request for the same batch, while both may bring its vectors.
+        other: The same, for good.
+        beaten: Its twin brought them.
     """
 
     body: bytes
@@ -97,6 +100,9 @@ class Ticket:
     permit: Permit
     over: bool = False
     expected: bool = False
+    twin: Ticket | None = None
+    other: Ticket | None = None
+    beaten: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,8 +265,10 @@ class Guest:
         """Say that a batch's request is over, from any thread."""
         with self._sharing.lock:
             told: set[Guest] = set()
-            want = self._wants[batch.group]
-            flight = want.flights.pop(batch)
+            want = self._wants.get(batch.group)
+            flight = None if want is None else want.flights.pop(batch, None)
+            if want is None or flight is None:
+                return  # another request for the same batch came first
             if want.shares:
                 told = self._sharing.land(want, flight, batch.texts, reply)
             if want.gone:

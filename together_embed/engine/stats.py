@@ -29,7 +29,8 @@ class Stats:
         calls: Calls that have ended, however.
         seconds: Their duration.
         requests: Requests that went out, whatever became of them.
-        retries: Those for texts that had gone out before.
+        retries: Those for texts that had gone out before, and failed.
+        hedged: Those for texts that were on their way for far too long.
         refused: Answers that asked for fewer requests (429, 503 with a time).
         failed: Requests that failed in any other way.
         failures: All of these by kind: a status ("429"), what befell a request without
@@ -60,6 +61,7 @@ class Stats:
     seconds: float = 0.0
     requests: int = 0
     retries: int = 0
+    hedged: int = 0
     refused: int = 0
     failed: int = 0
     failures: Mapping[str, int] = field(default_factory=dict, hash=False)

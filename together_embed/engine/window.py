@@ -66,6 +66,11 @@ class Window:
         self._before = self.size
         self._patience = FIRST_CALM
 
+    @property
+    def ceiling(self) -> int:
+        """What `size` never goes beyond."""
+        return self._ceiling
+
     def bound(self, ceiling: int) -> None:
         """Replace the ceiling. Where it alone kept the window small, it opens again."""
         if ceiling > self._ceiling <= self.size:

@@ -104,6 +104,7 @@ class Tasks:
         for ticket in step.expired:
             if task := self._tasks.get(ticket):
                 task.cancel()
+            job.release(ticket, None, clock())
         if job.is_alone and not self._tasks:
             self._own = step.launches
             return
