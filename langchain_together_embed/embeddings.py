@@ -92,6 +92,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         cache: The path of a file that keeps every vector, for later processes too.
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
+        canary: Whether one fixed text is sent along, once a process, to see whether the
+            weights are still those; None: where `on_drift` is "error".
         skip_empty: Whether an empty or blank text is no error, but gets the vector that
             the server gives to it. A list without it would pair texts wrongly.
         show_progress_bar: Whether `embed_documents` draws a bar, by tqdm.
@@ -145,6 +147,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     tokenizer: str | None = None
     cache: str | None = None
     on_drift: Literal["warn", "error"] = "warn"
+    canary: bool | None = None
     skip_empty: bool = False
     show_progress_bar: bool = False
     allow_insecure_http: bool = False

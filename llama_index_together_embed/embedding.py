@@ -83,6 +83,8 @@ class TogetherEmbedding(BaseEmbedding):
         cache: The path of a file that keeps every vector, for later processes too.
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
+        canary: Whether one fixed text is sent along, once a process, to see whether the
+            weights are still those; None: where `on_drift` is "error".
         allow_insecure_http: Send the key over plain http to a public host.
         hedge: The share of requests, such as 0.05, that may be sent a second time since
             they take far longer than others.
@@ -135,6 +137,7 @@ class TogetherEmbedding(BaseEmbedding):
     tokenizer: str | None
     cache: str | None = Field(exclude=True)
     on_drift: Literal["warn", "error"] = Field(exclude=True)
+    canary: bool | None = Field(exclude=True)
 
     _made: tuple[dict[str, Any], EmbeddingsClient] | None = PrivateAttr(default=None)
 
@@ -170,6 +173,7 @@ class TogetherEmbedding(BaseEmbedding):
         tokenizer: str | None = None,
         cache: str | None = None,
         on_drift: Literal["warn", "error"] = "warn",
+        canary: bool | None = None,
         allow_insecure_http: bool = False,
         hedge: float | None = None,
         on_batch: OnBatch | None = None,

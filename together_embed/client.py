@@ -89,6 +89,10 @@ class EmbeddingsClient(Streams):
             asked for again.
         on_drift: What to do where the server answers under another model's name or
             width than when the file was filled: "warn" (and keep nothing), or "error".
+        canary: Whether to send one fixed text along with the first texts that a process
+            sends, and to compare its vector with the one in the file: weights that were
+            changed under one name are found in this way only. None is yes where
+            `on_drift` is "error".
         allow_blank: Send empty and blank texts, and let the server say what they get;
             else one is an error before anything is sent.
         allow_insecure_http: Send the key over plain http to a public host.
@@ -133,6 +137,7 @@ class EmbeddingsClient(Streams):
         tokenizer: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         on_drift: Literal["warn", "error"] = "warn",
+        canary: bool | None = None,
         allow_blank: bool = False,
         allow_insecure_http: bool = False,
         hedge: float | None = None,
@@ -167,6 +172,7 @@ class EmbeddingsClient(Streams):
             shape=Shape(cut_to, normalize),
             cache=None if cache is None else os.path.abspath(os.fspath(cache)),
             on_drift=on_drift,
+            canary=canary,
             allow_blank=allow_blank,
             allow_insecure_http=allow_insecure_http,
             hedge=hedge,

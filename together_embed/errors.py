@@ -205,6 +205,10 @@ class ModelDriftWarning(UserWarning):
     """The same, where the client was told to go on (`on_drift="warn"`)."""
 
 
+class RoleDriftWarning(UserWarning):
+    """The store's vectors of a model were made with another prefix for a role."""
+
+
 class LongInputWarning(UserWarning):
     """Texts are longer than the model reads, and were cut or split as was asked."""
 

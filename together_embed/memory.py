@@ -7,13 +7,12 @@ the key nor the batch size nor the encoding.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
+from together_embed.engine.roles import Role
 from together_embed.engine.rows import Embedding
-from together_embed.engine.wire import excerpt
-from together_embed.errors import ModelDriftError, ModelDriftWarning
+from together_embed.errors import ModelDriftError
 from together_embed.settings import Settings
 from together_embed.store import (
     Note,
@@ -24,6 +23,7 @@ from together_embed.store import (
     pack,
     subject,
 )
+from together_embed.watch import CANARY, Watch
 
 
 class Memory:
@@ -36,8 +36,6 @@ class Memory:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
-        self._strict = settings.on_drift == "error"
-        self._scrub = settings.scrub
         extra = {**settings.extra_body}
         extra.pop("encoding_format", None)
         self._place = (
@@ -47,10 +45,22 @@ class Memory:
             canonical(extra),
         )
         self._subject = subject(*self._place)
-        self._like: tuple[int, str | None] | None = None
+        self._watch = Watch(store, self._subject, settings)
+        # What this process kept before it was known whether the model is the same.
+        self._unsure: list[bytes] = []
+
+    def meet(self, role: Role | None) -> None:
+        """Say that a call's texts are of a role; costs nothing here."""
+        if role is not None:
+            self._watch.meet(role)
+
+    def canary(self) -> str | None:
+        """Return a text to send along, whose vector tells whether the model is new."""
+        return self._watch.canary()
 
     def recall(self, texts: Sequence[str]) -> list[Packed | None]:
         """Return what is known of each text."""
+        self._watch.check_roles()
         return self._store.get_packed(identities(*self._place, texts))
 
     def keep(
@@ -66,12 +76,22 @@ class Memory:
         Raises:
             ModelDriftError: They are of another model, and drift is an error.
         """
-        packed = [_packed(embedding) for embedding in embeddings]
-        code, data = packed[0]
-        if self._has_drifted(len(data) // (4 if code == "f" else 8), model):
+        packed = dict(zip(texts, map(_packed, embeddings), strict=True))
+        code, data = next(iter(packed.values()))
+        canary = packed.pop(CANARY, None)
+        width = len(data) // (4 if code == "f" else 8)
+        if self._watch.drifted or not self._fits(width, model, canary):
             return
-        keys = identities(*self._place, texts)
-        self._store.put_packed(zip(keys, packed, strict=True))
+        keys = identities(*self._place, packed)
+        self._store.put_packed(zip(keys, packed.values(), strict=True))
+        if self._watch.is_unsure:
+            self._unsure += keys
+        self._watch.check_roles()
+
+    def end(self) -> None:
+        """Say that a call is over."""
+        self._watch.end()
+        self._unsure.clear()
 
     @property
     def speed(self) -> float | None:
@@ -88,27 +108,16 @@ class Memory:
         """Close the file."""
         self._store.close()
 
-    def _has_drifted(self, width: int, model: str | None) -> bool:
-        """Compare what answers are like with what they were like at first."""
-        model = model and excerpt(model, self._scrub)  # a server's words, like others
-        if self._like == (width, model):
-            return False
-        noted = self._store.noted(self._subject)
-        if noted is None:
-            noted = Note(width=width, model=model)
-            self._store.note(self._subject, noted)
-        if (noted.width, noted.model) == (width, model):
-            self._like = width, model
-            return False
-        message = (
-            f"{self._place[1]} was {noted.model!r} of width {noted.width} when the "
-            f"store was filled, and answers now as {model!r} of width {width}: their "
-            "vectors do not belong in one index"
-        )
-        if self._strict:
-            raise ModelDriftError(message)
-        warnings.warn(ModelDriftWarning(message), stacklevel=2)
-        return True
+    def _fits(self, width: int, model: str | None, canary: Packed | None) -> bool:
+        """Compare an answer with the note; forget what came before it was known."""
+        try:
+            fits = self._watch.fits(width, model, canary)
+        except ModelDriftError:
+            self._store.forget(self._unsure)
+            raise
+        if not fits:
+            self._store.forget(self._unsure)
+        return fits
 
 
 def _packed(embedding: Embedding) -> Packed:

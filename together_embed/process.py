@@ -108,6 +108,8 @@ class Process:
         """Make a job for one call."""
         shared = self._plan, self._policy, self.flow, self._dialect
         prefix = self._settings.roles.prefix(role) if role else ""
+        if self.memory is not None:
+            self.memory.meet(role)
         return Job(
             *shared,
             clock(),

@@ -51,6 +51,7 @@ class Settings:
     shape: Shape
     cache: str | None
     on_drift: Literal["warn", "error"]
+    canary: bool | None
     allow_blank: bool
     allow_insecure_http: bool
     hedge: float | None = None
@@ -90,6 +91,8 @@ class Settings:
             raise ConfigurationError("hedge is a share of requests: above 0, up to 1")
         if self.on_batch is not None and not callable(self.on_batch):
             raise ConfigurationError("on_batch is a function of one BatchStats")
+        if self.canary and self.cache is None:
+            raise ConfigurationError("canary has no effect without a cache")
         taken = {"model", "input", "dimensions"} & self.extra_body.keys()
         if taken:
             raise ConfigurationError(
@@ -113,6 +116,11 @@ class Settings:
         if "encoding_format" in self.extra_body:
             return False  # it is in each body as it is
         return {"auto": None, "float": False, "base64": True}[self.encoding_format]
+
+    @property
+    def watches_weights(self) -> bool:
+        """Whether a fixed text is sent along, to see if the model is the same."""
+        return self.on_drift == "error" if self.canary is None else self.canary
 
     def without_secrets(self) -> Settings:
         """Return what may be pickled: no header that carries a secret, and no hook."""

@@ -153,7 +153,12 @@ def kinds() -> dict[str, type[EmbeddingsError]]:
 def test_every_error_has_a_section_and_no_other_has_one() -> None:
     text = (DOCS / "errors.md").read_text()
     sections = set(re.findall(r"^### (\w+(?:Error|Warning))", text, re.M))
-    warnings = (errors.LongInputWarning, errors.ModelDriftWarning, StoreWarning)
+    warnings = (
+        errors.LongInputWarning,
+        errors.ModelDriftWarning,
+        errors.RoleDriftWarning,
+        StoreWarning,
+    )
     warned = {warning.__name__ for warning in warnings}
     abstract = {"EmbeddingsError", "RequestError", "StatusError"}
     assert sections == (kinds().keys() | warned) - abstract

@@ -215,7 +215,7 @@ class Aftermath:
             words = self._plan.scrub(words)
             for place, text in enumerate(batch.texts, batch.start):
                 if len(text) > 20 and text in words:
-                    (index, *_) = batch.group.indices(place, place + 1)
+                    index = next(iter(batch.group.indices(place, place + 1)), "")
                     words = words.replace(text, f"<text {index}>")
             return words
 

@@ -30,6 +30,7 @@ class Group:
 
     __slots__ = (
         "_form",
+        "_hidden",
         "_joints",
         "_known",
         "_place_of",
@@ -52,8 +53,9 @@ class Group:
         form: Form,
         shape: Shape = AS_SENT,
         weights: Sequence[tuple[int, ...]] | None = None,
+        hidden: str | None = None,
     ) -> None:
-        first: dict[str, int] = {}
+        first: dict[str, int] = {} if hidden is None else {hidden: 0}
         places = [first.setdefault(text, len(first)) for text in sent]
         self.start = start
         # numpy's strings and enumerations are texts too; the encoder wants plain ones.
@@ -71,7 +73,8 @@ class Group:
         self._known = bytearray(len(first) + len(self._joints or ()))
         self._refused: dict[int, EmbeddingsError] = {}
         self._rows: Any = None  # made when the width is known
-        plain = self._joints is None and len(first) == len(places)
+        self._hidden = hidden
+        plain = not (self._joints or hidden) and len(first) == len(places)
         self._places = None if plain else places
         self._times = None if plain else Counter(places)
 
@@ -101,8 +104,14 @@ class Group:
         order += [place for place, row in enumerate(known) if row is not None]
         if count == len(order):
             return
+        if count == 1 and self.unique[order[0]] == self._hidden:
+            self.missing -= 1  # nothing goes out that it could go along with
+            self._known[order[0]] = 1
+            order, count = order[1:] + order[:1], 0
         self.reorder([*order, *range(len(order), len(self.unique))])
         for new, place in enumerate(order[count:], count):
+            if known[place] is None:
+                continue
             row = self._form.unpack(*known[place])  # type: ignore[misc]  # not None
             self.recalled += self.put(new, [row], len(row))[0]
             self.width = len(row)

@@ -35,12 +35,15 @@ class Intake:
         self._lenient = lenient
         self._warned = False
 
-    def group(self, texts: Sequence[str], start: int) -> Group:
+    def group(
+        self, texts: Sequence[str], start: int, hidden: str | None = None
+    ) -> Group:
         """Make a group of texts.
 
         Args:
             texts: What was handed in.
             start: The number of the first of them within the whole call.
+            hidden: A text that goes out along with others, for a store to see.
 
         Raises:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
@@ -49,9 +52,9 @@ class Intake:
         limit, prefix, shape = self._plan.limit, self._prefix, self._plan.shape
         if limit is None:
             sent = [prefix + text for text in texts] if prefix else texts
-            return Group(sent, start, self._form, shape)
+            return Group(sent, start, self._form, shape, hidden=hidden)
         fit = limit.fit(texts, prefix, start)
-        group = Group(fit.sent, start, self._form, shape, fit.weights)
+        group = Group(fit.sent, start, self._form, shape, fit.weights, hidden)
         if fit.long and limit.on_long != "error":
             self._tell_of(limit, fit.long)
         elif fit.long and not self._lenient:

@@ -112,13 +112,13 @@ class Job:
 
     # What comes in, what goes out.
 
-    def group(self, texts: Sequence[str]) -> Group:
+    def group(self, texts: Sequence[str], hidden: str | None = None) -> Group:
         """Make a group of texts, to be added.
 
         Raises:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
         """
-        return self._intake.group(texts, self._added)
+        return self._intake.group(texts, self._added, hidden)
 
     @property
     def measures(self) -> bool:

@@ -19,6 +19,7 @@ class Note:
         vector: That vector, or None. The same text's vector differs a little from
             one batch to another: compare by tolerance.
         speed: Texts a second that the server carried of late, or None.
+        prefixes: A digest of the prefix that each role had, or None.
     """
 
     width: int | None = None
@@ -26,6 +27,7 @@ class Note:
     canary: bytes | None = None
     vector: Row | None = None
     speed: float | None = None
+    prefixes: dict[str, str] | None = None
 
     def seal(self, subject: bytes) -> bytes:
         """Return the bytes to keep under `subject`; floats keep all their bits."""
@@ -38,6 +40,7 @@ class Note:
         body = unstamp(subject, sealed)
         if not body:
             return None
-        fields = json.loads(body)
-        canary = fields.pop("canary")
-        return cls(**fields, canary=canary and bytes.fromhex(canary))
+        names = cls.__dataclass_fields__  # a later version may know of more
+        found = {k: v for k, v in json.loads(body).items() if k in names}
+        canary = found.pop("canary", None)
+        return cls(**found, canary=canary and bytes.fromhex(canary))

@@ -64,6 +64,15 @@ def touch(link: sqlite3.Connection, keys: Sequence[bytes]) -> None:
     )
 
 
+def forget(link: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+    """Take away the vectors of these keys."""
+    named = [(key,) for key in keys]
+    link.executemany(
+        "DELETE FROM vectors WHERE id = (SELECT id FROM keys WHERE key = ?)", named
+    )
+    link.executemany("DELETE FROM keys WHERE key = ?", named)
+
+
 def fitting(rows: Iterable[Sealed], max_bytes: int) -> list[Sealed]:
     """Return the last of the rows that half of the bound has room for."""
     kept: list[Sealed] = []

@@ -135,6 +135,15 @@ class Store:
         if sealed:
             self._write(work)
 
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Take away the rows of these keys, where there are any.
+
+        Raises:
+            StoreError: The store is strict and the file cannot be written.
+        """
+        if keys:
+            self._write(lambda link: rows.forget(link, keys))
+
     def noted(self, subject: bytes) -> Note | None:
         """Return what is noted of a model, None where nothing is, or it is damaged.
 

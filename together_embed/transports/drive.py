@@ -42,6 +42,14 @@ class AsyncTransport(Protocol):
 class Memory(Protocol):
     """What the drivers need of a store: both may wait for a disk."""
 
+    def canary(self) -> str | None:
+        """Return a text to send along with others, if there is one now."""
+        ...
+
+    def end(self) -> None:
+        """Hear that a call is over."""
+        ...
+
     def recall(self, texts: Sequence[str]) -> Sequence[tuple[str, bytes] | None]:
         """Return what is known of each text."""
         ...

@@ -59,6 +59,8 @@ class Tasks:
                 await self._save(job)
             finally:
                 await self._leave(job)
+                if self._memory is not None:
+                    self._memory.end()
 
     async def _feed(self, job: Job, source: AsyncIterator[Sequence[str]]) -> None:
         """Pull the next group beside the requests: a slow source holds up nothing."""
@@ -77,10 +79,11 @@ class Tasks:
         if texts is END:
             job.complete()
             return
+        hidden = self._memory.canary() if self._memory else None
         if job.measures:  # a text of any length is much work for an event loop
-            group = await asyncio.to_thread(job.group, texts)
+            group = await asyncio.to_thread(job.group, texts, hidden)
         else:
-            group = job.group(texts)
+            group = job.group(texts, hidden)
         if self._memory is not None:  # a disk is no friend of an event loop
             asked = group.unique[: group.missing]
             known = await asyncio.to_thread(self._memory.recall, asked)

@@ -60,13 +60,16 @@ class Threads:
                 self._save(job)
             finally:
                 self._leave(job)
+                if self._memory is not None:
+                    self._memory.end()
 
     def feed(self, job: Job, texts: Sequence[str]) -> None:
         """Add a group, or say that there is none any more."""
         if texts is END:
             job.complete()
             return
-        group = job.group(texts)
+        hidden = self._memory.canary() if self._memory else None
+        group = job.group(texts, hidden)
         if self._memory is not None:
             group.recall(self._memory.recall(group.unique[: group.missing]))
         job.add(group)

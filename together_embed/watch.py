@@ -1,0 +1,160 @@
+"""Whether what answers is still what filled the store: name, width, weights, prefixes.
+
+The store keeps a note of each model: what its first answers were like, the vector of a
+fixed text, and the prefix that each role had. Here they are compared with what is now.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import replace
+from hashlib import blake2b
+from math import hypot
+from operator import mul
+
+from together_embed.engine.roles import Role
+from together_embed.engine.wire import excerpt
+from together_embed.errors import ModelDriftError, ModelDriftWarning, RoleDriftWarning
+from together_embed.settings import Settings
+from together_embed.store import Note, Packed, Store, unpack
+
+CANARY = "Miners took canaries along, which fell silent when the air was bad."
+"""The fixed text. It goes out as it is, beside the first texts that a process sends."""
+FAR = 0.01
+"""The cosine distance from which on two vectors of the fixed text are of two models.
+
+The same weights give vectors that differ by 1e-13 between batches, seen on servers of
+float32; by some 1e-5 where each number is rounded to bfloat16 (2**-9), and a hundred
+times that where weights have 8 bits. Other weights under one name are far beyond."""
+
+
+class Watch:
+    """Compares one client's model with the note of it in a store.
+
+    Args:
+        store: Where the note is.
+        subject: What it is kept under.
+        settings: The client's.
+    """
+
+    def __init__(self, store: Store, subject: bytes, settings: Settings) -> None:
+        self._store = store
+        self._subject = subject
+        self._model = settings.model
+        self._roles = settings.roles
+        self._scrub = settings.scrub
+        self._strict = settings.on_drift == "error"
+        self._lock = threading.Lock()
+        self._like: tuple[int, str | None] | None = None
+        self._due: set[Role] = set()
+        self._met: set[Role] = set()
+        self._asks = settings.watches_weights
+        self._is_out = False
+        self.drifted = False
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the vector of the fixed text is on its way."""
+        return self._asks and self._is_out
+
+    def canary(self) -> str | None:
+        """Return the fixed text where it is to be sent along now, once a process."""
+        with self._lock:
+            if not self._asks or self._is_out:
+                return None
+            self._is_out = True
+            return CANARY
+
+    def end(self) -> None:
+        """Let another call ask, where one ended without the fixed text's vector."""
+        self._is_out = False
+
+    def meet(self, role: Role) -> None:
+        """Say that texts of a role are coming; what that means is looked up later."""
+        if role not in self._met:
+            self._met.add(role)
+            self._due.add(role)
+
+    def fits(self, width: int, model: str | None, canary: Packed | None) -> bool:
+        """Compare an answer with what answers were like at first; note it if it is one.
+
+        Raises:
+            ModelDriftError: It is of another model, and drift is an error.
+        """
+        model = model and excerpt(model, self._scrub)  # a server's words, like others
+        if canary is None and self._like == (width, model):
+            return True
+        with self._lock:
+            noted = self._store.noted(self._subject) or Note()
+            if noted.width is None:
+                noted = replace(noted, width=width, model=model)
+                self._store.note(self._subject, noted)
+            if (noted.width, noted.model) != (width, model):
+                return self._tell(
+                    f"was {noted.model!r} of width {noted.width} when the store was "
+                    f"filled, and answers now as {model!r} of width {width}"
+                )
+            self._like = width, model
+            return canary is None or self._is_same(noted, unpack(canary))
+
+    def check_roles(self) -> None:
+        """Warn, once a role, where the store was filled with other prefixes."""
+        if not self._due:
+            return
+        with self._lock:
+            noted = self._store.noted(self._subject)
+            if noted is None or noted.width is None:  # nothing was kept so far
+                return
+            prefixes = dict(noted.prefixes or {})
+            for role in sorted(self._due):
+                mine = _digest(self._roles.prefix(role))
+                if prefixes.setdefault(role, mine) != mine:
+                    warnings.warn(RoleDriftWarning(self._other(role)), stacklevel=4)
+            self._due.clear()
+            if prefixes != noted.prefixes:
+                changed = replace(noted, prefixes=prefixes)
+                self._store.note(self._subject, changed)
+
+    def _other(self, role: Role) -> str:
+        now = repr(self._roles.prefix(role)[:40])
+        return (
+            f"the store's vectors of {self._model} for role {role!r} were made with "
+            f"another prefix than this client's, now {now}: an index that was "
+            "built of them does not fit; set query_prefix, document_prefix or "
+            "instructions as they were, or build the index anew"
+        )
+
+    def _is_same(self, noted: Note, row: list[float]) -> bool:
+        """Compare the vector of the fixed text with the one that was kept."""
+        self._asks = False
+        mine = blake2b(CANARY.encode(), digest_size=8).digest()
+        if noted.canary != mine or noted.vector is None:
+            changed = replace(noted, canary=mine, vector=row)
+            self._store.note(self._subject, changed)
+            return True
+        distance = _distance(noted.vector, row)
+        if distance <= FAR:
+            return True
+        self.drifted = True
+        return self._tell(
+            "gives another vector to a fixed text than when the store was filled, at a "
+            f"cosine distance of {distance:.2g}: the weights behind the name are others"
+        )
+
+    def _tell(self, what: str) -> bool:
+        message = f"{self._model} {what}: their vectors do not belong in one index"
+        if self._strict:
+            raise ModelDriftError(message)
+        warnings.warn(ModelDriftWarning(message), stacklevel=4)
+        return False
+
+
+def _distance(one: list[float], other: list[float]) -> float:
+    """Return one less the cosine of the angle between two vectors."""
+    lengths = hypot(*one) * hypot(*other)
+    return 1.0 - sum(map(mul, one, other)) / lengths if lengths else 1.0
+
+
+def _digest(prefix: str) -> str:
+    return blake2b(prefix.encode(), digest_size=8).hexdigest()
