@@ -23,7 +23,7 @@ from together_embed import source
 from together_embed.engine.job import Job
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import LISTS, Form
-from together_embed.errors import EmbeddingsError
+from together_embed.errors import ConfigurationError, EmbeddingsError
 from together_embed.partial import Partial
 from together_embed.process import Process
 from together_embed.settings import Settings
@@ -178,7 +178,9 @@ def handed_over(error: EmbeddingsError, on_error: OnError) -> Partial:
     Raises:
         EmbeddingsError: The caller wants the error, or it came before the call began.
     """
-    if on_error == "raise" or error.partial is None:
+    if on_error == "raise" or isinstance(error, ConfigurationError):
+        raise error
+    if error.partial is None:
         raise error
     return error.partial
 

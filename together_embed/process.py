@@ -69,6 +69,7 @@ class Process:
             scrub=settings.scrub,
             limit=settings.limit,
             shape=settings.shape,
+            ready=settings.require_key,
         )
         self._policy = Policy(settings.max_retries, random.random)
         self.flow = Flow(
@@ -146,7 +147,6 @@ class Process:
 
     def sync(self) -> RequestsTransport:
         """Return the sync transport; its library is loaded only now."""
-        self._settings.require_key()
         with self._lock:
             if self.by_requests is None:
                 from together_embed.transports.sync_requests import RequestsTransport
@@ -156,7 +156,6 @@ class Process:
 
     def asynchronous(self) -> AiohttpTransport:
         """Return the async transport; its library is loaded only now."""
-        self._settings.require_key()
         with self._lock:
             if self.by_aiohttp is None:
                 from together_embed.transports.async_aiohttp import AiohttpTransport

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from together_embed import EmbeddingsClient
-from together_embed.errors import ModelDriftError, ModelDriftWarning
+from together_embed.errors import ConfigurationError, ModelDriftError, ModelDriftWarning
 from together_embed.local import LocalEndpoint
 
 
@@ -40,6 +40,23 @@ def test_what_is_known_is_not_asked_for_again(
             client.close()
         assert set(endpoint.seen.values()) == {1}
         assert client.stats.recalled == 200
+
+
+def test_a_call_that_sends_nothing_needs_no_key(
+    colour, path: Path, monkeypatch
+) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        monkeypatch.setattr("together_embed.address.BASE_URL", endpoint.base_url)
+        there = EmbeddingsClient("m", cache=path)
+        colour.embed(there, TEXTS)
+        there.close()
+    monkeypatch.delenv("TOGETHER_API_KEY")
+    monkeypatch.setattr("together_embed.settings.is_together", lambda host: True)
+    keyless = EmbeddingsClient("m", cache=path)
+    assert len(colour.embed(keyless, TEXTS)) == len(TEXTS)
+    for on_error in ("raise", "return"):
+        with pytest.raises(ConfigurationError, match="no API key"):
+            colour.embed(keyless, [*TEXTS, "a new one"], on_error=on_error)
 
 
 def test_what_failed_half_way_is_kept(colour, path: Path) -> None:

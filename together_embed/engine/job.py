@@ -126,8 +126,14 @@ class Job:
         return self._plan.limit is not None
 
     def add(self, group: Group) -> None:
-        """Hand in a group, less what it recalls."""
+        """Hand in a group, less what it recalls.
+
+        Raises:
+            ConfigurationError: Something is to be sent, and nothing can be.
+        """
         plan = self._plan
+        if group.missing and plan.ready is not None:
+            plan.ready()
         recalled = group.recalled
         if recalled:
             self._width = self._width or group.width

@@ -52,6 +52,7 @@ class Plan:
         keeps: Whether answers are put into `fresh`, for a store.
         limit: How long texts may be, and what is done with longer ones, or None.
         shape: What is done to vectors before they are handed out.
+        ready: Raises where nothing can be sent, for want of a key.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Plan:
     keeps: bool = False
     limit: Limit | None = None
     shape: Shape = AS_SENT
+    ready: Callable[[], object] | None = None
 
     @property
     def room(self) -> int:
