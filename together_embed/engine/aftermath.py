@@ -16,6 +16,7 @@ from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import InvalidReply, OtherWidth
+from together_embed.engine.scrub import hide_texts
 from together_embed.engine.stats import Tally
 from together_embed.engine.verdict import wants_fewer
 from together_embed.errors import (
@@ -211,13 +212,13 @@ class Aftermath:
     def _scrubber(self, batch: Batch) -> Callable[[str], str]:
         """Also take the request's own texts out of what a server says of it."""
 
+        def name(at: int) -> str:
+            place = batch.start + at
+            first = batch.group.indices(place, place + 1)[:1]
+            return f"<text {first[0]}>" if first else "<text>"
+
         def scrub(words: str) -> str:
-            words = self._plan.scrub(words)
-            for place, text in enumerate(batch.texts, batch.start):
-                if len(text) > 20 and text in words:
-                    index = next(iter(batch.group.indices(place, place + 1)), "")
-                    words = words.replace(text, f"<text {index}>")
-            return words
+            return hide_texts(self._plan.scrub(words), batch.texts, name)
 
         return scrub
 
