@@ -228,7 +228,7 @@ async def test_a_hook_leaves_a_trace_as_it_is_and_runs_within_it(
     assert plain.begun[:2] == [("mine", 0), ("retriever", 1)]
     assert told.ended == plain.ended
     assert len(runs) == 2  # the texts, outside of any run; the query, within one
-    assert runs[0] is None
+    assert not runs[0]
     assert runs[1]["callbacks"].parent_run_id is not None
 
 
