@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import struct
 import sys
 from typing import Any
@@ -80,6 +81,88 @@ def test_what_is_unknown_is_ignored() -> None:
         }
     ).encode()
     assert read(body, 1) == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 6, "total_tokens": 7}, 7),
+        ({"prompt_tokens": 6}, 6),
+        ({"prompt_tokens": 6, "total_tokens": 0}, 6),
+        ({"total_tokens": 1}, 1),
+        ({"total_tokens": 0}, None),
+        ({"total_tokens": -1}, None),
+        ({"total_tokens": "7"}, None),
+        ({"total_tokens": 7.5}, None),
+        ({"total_tokens": True}, None),
+        ({}, None),
+        ([7], None),
+        (7, None),
+    ],
+)
+def test_tokens_are_what_a_server_counted_if_that_is_a_number(
+    usage: object, tokens: int | None
+) -> None:
+    assert wire.read_answer(answer([1.0], usage=usage), 1).tokens == tokens
+
+
+@pytest.mark.parametrize(("name", "model"), [("m-2", "m-2"), (None, None), (7, None)])
+def test_the_model_is_the_name_that_the_server_gives(
+    name: object, model: str | None
+) -> None:
+    assert wire.read_answer(answer([1.0], model=name), 1).model == model
+
+
+@pytest.mark.parametrize(
+    ("body", "count", "said"),
+    [
+        (answer([1.0]), 2, "1 rows for 2 texts"),
+        (body_of(item(0), item(2)), 2, "an index outside of 0..1"),
+        (body_of(item(0), item(-1)), 2, "an index outside of 0..1"),
+        (body_of(item(1), item(1)), 2, "index 1 comes twice"),
+    ],
+)
+def test_a_refused_answer_says_what_is_wrong(
+    body: bytes, count: int, said: str
+) -> None:
+    with pytest.raises(InvalidReply, match=f"^{re.escape(said)}$"):
+        read(body, count)
+
+
+@pytest.mark.parametrize("form", [LISTS, Arrays()], ids=["lists", "arrays"])
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (([1.0], []), "row 1 is 0 wide, not 1"),
+        (([1.0, 2.0], [1.0]), "row 1 is 1 wide, not 2"),
+        (([], [1.0]), "row 0 is 0 wide, not wider"),
+        (([1.0], base64.b64encode(b"12345").decode()), "row 1 is no base64 of float32"),
+        ((packed(1.0), packed(math.nan)), "row 1 holds a number that is no finite"),
+        ((packed(1.0), packed(-math.inf)), "row 1 holds a number that is no finite"),
+    ],
+)
+def test_a_row_that_is_not_right_is_named(
+    form: Any, rows: tuple[object, ...], said: str
+) -> None:
+    with pytest.raises(InvalidReply, match=re.escape(said)):
+        form.read(wire.read_answer(answer(*rows), len(rows)).embeddings, None)
+
+
+@pytest.mark.parametrize("form", [LISTS, Arrays()], ids=["lists", "arrays"])
+def test_rows_that_stand_at_several_places_share_no_memory(form: Any) -> None:
+    block = form.read(wire.read_answer(answer([1.0], [2.0]), 2).embeddings, 1)
+    first, second, third = rows = form.spread(block, [0, 1, 0])
+    assert [list(row) for row in rows] == [[1.0], [2.0], [1.0]]
+    third[0] = 9.0
+    assert (first[0], second[0]) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("form", [LISTS, Arrays()], ids=["lists", "arrays"])
+@pytest.mark.parametrize("code", ["f", "d"])
+def test_kept_bytes_are_the_same_numbers_again(form: Any, code: str) -> None:
+    row = form.unpack(code, struct.pack(f"<2{code}", 0.5, -3.0))
+    assert list(row) == [0.5, -3.0]
+    assert len(form.empty(2, 3)) == 2
 
 
 HUGE = float(struct.unpack("<f", b"\xff\xff\x7f\x7f")[0])
@@ -261,6 +344,52 @@ def test_a_body_that_repeats_a_huge_input_leaves_an_excerpt() -> None:
         assert "\n" not in error.message
 
 
+@pytest.mark.parametrize(("length", "kept"), [(300, 300), (301, 301), (9000, 301)])
+def test_words_are_kept_up_to_a_length_and_then_cut(length: int, kept: int) -> None:
+    message = error_of(400, {"error": {"message": "x" * length}}).message
+    assert len(message) == kept
+    assert message.endswith("…") == (length > wire.EXCERPT)
+
+
+def test_what_no_printer_shows_is_a_question_mark() -> None:
+    body = {"error": {"message": "a\x1b[2Jb\u202ec", "type": "t" * 101}}
+    error = error_of(400, body)
+    assert error.message == "a?[2Jb?c"
+    assert error.type == "t" * 100
+
+
+def test_what_a_validator_found_is_told_three_times_at_most() -> None:
+    found = [{"loc": ["body", at], "msg": f"m{at}", "input": "hush"} for at in range(4)]
+    whole = "body.0: m0; body.1: m1; body.2: m2"
+    assert error_of(422, {"detail": found}).message == whole
+    assert error_of(422, {"error": {"detail": found}}).message == whole
+    both = {"error": {"message": "mine", "detail": found}}
+    assert error_of(422, both).message == "mine"
+    assert error_of(422, {"detail": [{"loc": "body", "msg": "m"}]}).message == "body: m"
+
+
+@pytest.mark.parametrize("name", ["type", "code"])
+def test_a_kind_beside_the_error_counts_where_the_error_has_none(name: str) -> None:
+    beside = {"error": {"message": "m", name: None}, name: "beside"}
+    assert getattr(error_of(400, beside), name) == "beside"
+    within = {"error": {"message": "m", name: "within"}, name: "beside"}
+    assert getattr(error_of(400, within), name) == "within"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": "words"}, "words"),
+        ({"error": 7}, "no message"),
+        ([1, 2], "[1, 2]"),
+        (b"\xff plain", "\ufffd plain"),
+        (b"<html><style>p{}</style><h1>Bad</h1> gateway", "Bad gateway"),
+    ],
+)
+def test_words_of_any_form_are_read(body: object, message: str) -> None:
+    assert error_of(400, body).message == message
+
+
 @pytest.mark.parametrize("before", [0, 250, 290, 299, 5990, 5999, 60_000])
 @pytest.mark.parametrize("filler", ["x", " ", "<p>"])
 def test_an_echoed_key_is_hidden_wherever_it_stands(before: int, filler: str) -> None:
@@ -327,6 +456,8 @@ def test_a_redirect_says_where_to_without_what_may_be_secret() -> None:
     assert "https://other.example/v1" in str(error)
     assert "abc" not in str(error)
     assert "hush" not in str(error)
+    error = error_of(307, b"", location="/v2?token=abc?more")
+    assert error.message == "redirect to /v2"
 
 
 # Arrays

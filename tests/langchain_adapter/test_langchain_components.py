@@ -1,5 +1,6 @@
 """LangChain's own components, filled and queried through these embeddings."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -229,7 +230,8 @@ async def test_a_hook_leaves_a_trace_as_it_is_and_runs_within_it(
     assert told.ended == plain.ended
     assert len(runs) == 2  # the texts, outside of any run; the query, within one
     assert not runs[0]
-    assert runs[1]["callbacks"].parent_run_id is not None
+    if colour == "sync" or sys.version_info >= (3, 11):  # before, tasks take no context
+        assert runs[1]["callbacks"].parent_run_id is not None
 
 
 async def test_a_chain_goes_on_where_a_hook_fails(make):
