@@ -36,7 +36,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["embed", "in.doc", "out.npy"], 2, "--format"),
     (["embed", "-", "out.npy"], 2, "--format"),
     (["embed", "none.txt", "out.npy"], 1, "none.txt: No such file"),
-    (["embed", "in.txt", "none/out.npy"], 1, "none/out.npy.part: No such file"),
+    (["embed", "in.txt", "none/out.npy"], 2, "none is no folder"),
     (["embed", "in.txt", "out.npy", "--text", "t"], 2, "no columns"),
     (["embed", "in.csv", "out.npy"], 2, "'n', 'm'; name one with --text"),
     (["embed", "in.csv", "out.npy", "--text", "t"], 2, "no column 't'"),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
+
+from together_embed import __version__
 
 USAGE = """\
 usage: together-embed <command> [options]
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(USAGE)
         return 0
     if name == "--version":
-        sys.stdout.write(f"together-embed {version('together-embed')}\n")
+        sys.stdout.write(f"together-embed {__version__}\n")
         return 0
     return _fail(f"there is no command {name!r}; see together-embed --help", 2)
 

@@ -128,6 +128,8 @@ def embed(
 
 
 def _check_out(in_: str, out: Path, overwrite: bool) -> None:
+    if not out.parent.is_dir():
+        raise CommandError(f"{out.parent} is no folder; make it first", USAGE)
     for path in written(out):
         if not path.exists():
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 
 from together_embed.cli.exits import (
@@ -133,11 +134,14 @@ class Job:
         except KeyboardInterrupt:
             raise CommandError(f"stopped. {self._kept()}", STOPPED) from None
         except EmbeddingsError as error:
-            raise CommandError(f"{reason(error)} {self._kept()}") from error
+            words = reason(error).rstrip(".")
+            raise CommandError(f"{words}. {self._kept()}") from error
         except OSError as error:
             # What Arrow says of a file that it reads has no number of the system's.
             file = error.filename or (self.out if error.errno else self.source.name)
             words = str(error.strerror or error).rstrip(".")
+            if error.errno == ENOSPC:
+                words += "; make room"
             raise CommandError(f"{file}: {words}. {self._kept()}") from error
         finally:
             failures.discard()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +42,8 @@ def ending(name: str, work: Callable[[], Any]) -> int:
     except CommandError as error:
         return _say(name, str(error), error.code)
     except ConfigurationError as error:
-        return _say(name, str(error), USAGE)
+        # What only a program may do is no remedy here.
+        return _say(name, str(error).replace(" or pass api_key", ""), USAGE)
     except EmbeddingsError as error:
         return _say(name, reason(error), FAILED)
     except (click.Abort, KeyboardInterrupt):
@@ -58,8 +61,13 @@ def reason(error: EmbeddingsError) -> str:
 
 
 def _say(name: str, message: str, code: int) -> int:
-    line = " ".join(message.split())
-    sys.stderr.write(f"together-embed {name}: {line}\n")
+    line = f"together-embed {name}: {' '.join(message.split())}"
+    if sys.stderr.isatty():  # which would break it amid a word
+        columns = max(40, shutil.get_terminal_size().columns - 1)
+        line = textwrap.fill(
+            line, columns, break_long_words=False, break_on_hyphens=False
+        )
+    sys.stderr.write(f"{line}\n")
     return code
 
 
