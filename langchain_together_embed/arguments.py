@@ -96,7 +96,7 @@ _SAME = (
     *("tokens_per_minute", "dimensions", "cut_to", "normalize", "encoding_format"),
     *("query_prefix", "document_prefix", "instructions", "on_long_input"),
     *("max_input_tokens", "count_tokens", "tokenizer", "cache", "on_drift"),
-    *("canary", "allow_insecure_http", "hedge", "on_batch"),
+    *("canary", "allow_insecure_http", "compression", "hedge", "on_batch"),
 )
 """Fields that it has under the same name."""
 

@@ -98,6 +98,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
             the server gives to it. A list without it would pair texts wrongly.
         show_progress_bar: Whether `embed_documents` draws a bar, by tqdm.
         allow_insecure_http: Send the key over plain http to a public host.
+        compression: "gzip" asks for packed answers, for slow networks.
         hedge: The share of requests, such as 0.05, that may be sent a second time since
             they take far longer than others.
         on_batch: Is called with a `together_embed.BatchStats` for each batch that was
@@ -151,6 +152,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     skip_empty: bool = False
     show_progress_bar: bool = False
     allow_insecure_http: bool = False
+    compression: Literal["gzip"] | None = None
     hedge: float | None = Field(default=None, gt=0, le=1)
     on_batch: SkipJsonSchema[OnBatch] | None = Field(
         default=None, exclude=True, repr=False

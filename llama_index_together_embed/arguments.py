@@ -52,7 +52,7 @@ _SAME = (
     *("encoding_format", "query_prefix", "document_prefix", "instructions"),
     *("on_long_input", "max_input_tokens", "count_tokens", "tokenizer"),
     *("cache", "on_drift", "canary"),
-    *("allow_insecure_http", "hedge", "on_batch"),
+    *("allow_insecure_http", "compression", "hedge", "on_batch"),
 )
 """Fields that the core's client has under the same name."""
 

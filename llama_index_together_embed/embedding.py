@@ -86,6 +86,7 @@ class TogetherEmbedding(BaseEmbedding):
         canary: Whether one fixed text is sent along, once a process, to see whether the
             weights are still those; None: where `on_drift` is "error".
         allow_insecure_http: Send the key over plain http to a public host.
+        compression: "gzip" asks for packed answers, for slow networks.
         hedge: The share of requests, such as 0.05, that may be sent a second time since
             they take far longer than others.
         on_batch: Is called with a `together_embed.BatchStats` for each batch that was
@@ -125,6 +126,7 @@ class TogetherEmbedding(BaseEmbedding):
     default_headers: dict[str, str] | None = Field(exclude=True, repr=False)
     default_query: dict[str, str] | None = Field(exclude=True, repr=False)
     allow_insecure_http: bool = Field(exclude=True)
+    compression: Literal["gzip"] | None = Field(default=None, exclude=True)
     hedge: float | None = Field(default=None, exclude=True)
     on_batch: Any | None = Field(default=None, exclude=True, repr=False)
 
@@ -175,6 +177,7 @@ class TogetherEmbedding(BaseEmbedding):
         on_drift: Literal["warn", "error"] = "warn",
         canary: bool | None = None,
         allow_insecure_http: bool = False,
+        compression: Literal["gzip"] | None = None,
         hedge: float | None = None,
         on_batch: OnBatch | None = None,
         num_workers: int | None = None,

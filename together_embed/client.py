@@ -96,6 +96,8 @@ class EmbeddingsClient(Streams):
         allow_blank: Send empty and blank texts, and let the server say what they get;
             else one is an error before anything is sent.
         allow_insecure_http: Send the key over plain http to a public host.
+        compression: "gzip" asks for packed answers: half the bytes on a slow network,
+            for more work than parsing them on a fast one. None asks for plain ones.
         hedge: The share of requests that may be sent a second time, such as 0.05, since
             they take far longer than others of their size; the first right answer
             counts. Without it none is. The server does that work twice.
@@ -140,6 +142,7 @@ class EmbeddingsClient(Streams):
         canary: bool | None = None,
         allow_blank: bool = False,
         allow_insecure_http: bool = False,
+        compression: Literal["gzip"] | None = None,
         hedge: float | None = None,
         on_batch: OnBatch | None = None,
     ) -> None:
@@ -175,6 +178,7 @@ class EmbeddingsClient(Streams):
             canary=canary,
             allow_blank=allow_blank,
             allow_insecure_http=allow_insecure_http,
+            compression=compression,
             hedge=hedge,
             on_batch=on_batch,
         )

@@ -54,6 +54,7 @@ class Settings:
     canary: bool | None
     allow_blank: bool
     allow_insecure_http: bool
+    compression: Literal["gzip"] | None = None
     hedge: float | None = None
     on_batch: OnBatch | None = field(default=None, repr=False, compare=False)
 
@@ -86,6 +87,10 @@ class Settings:
         if self.on_drift not in ("warn", "error"):
             raise ConfigurationError(
                 f"on_drift is 'warn' or 'error', not {_brief(self.on_drift)}"
+            )
+        if self.compression not in (None, "gzip"):
+            raise ConfigurationError(
+                f"compression is 'gzip' or None, not {self.compression!r}"
             )
         if self.hedge is not None and not 0 < self.hedge <= 1:
             raise ConfigurationError("hedge is a share of requests: above 0, up to 1")
@@ -145,7 +150,7 @@ class Settings:
         headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
-            "Accept-Encoding": "identity",
+            "Accept-Encoding": self.compression or "identity",
             "User-Agent": USER_AGENT,
             # In one spelling, so that the user's own replace these.
             **{name.title(): value for name, value in self.headers.items()},

@@ -28,7 +28,7 @@ from .ways import Way
 pytestmark = pytest.mark.usefixtures("no_leaks")
 TEXTS = ["one text", "another"]
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-BUFFERED = 16 * MIB
+BUFFERED = 48 * MIB
 """Bytes that may be under way between the two ends of a connection on loopback."""
 
 

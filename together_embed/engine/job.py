@@ -241,7 +241,8 @@ class Job:
             return
         self._drop(ticket)
         if isinstance(outcome, Reply):
-            received = len(outcome.body)
+            carried = outcome.carried
+            received = len(outcome.body) if carried is None else carried
             ticket.batch.course.received += received
             self._tally.add(received_bytes=received)
         late = self._is_late(now)

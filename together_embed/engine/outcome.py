@@ -15,11 +15,13 @@ class Reply:
         status: The HTTP status.
         headers: The answer's headers; look-ups do not mind the case.
         body: The body after content decoding, cut where it is an error's and long.
+        carried: Bytes of the body on the network; None where they are as many.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    carried: int | None = None
 
 
 class Cause(Enum):

@@ -48,6 +48,7 @@ class LocalEndpoint(Counts):
             contract is not: to refuse fields that it does not know, instead of leaving
             them unused, and a request without a body, instead of answering no rows.
         usage: Whether answers carry `usage`, counted in words.
+        gzip: Whether answers are packed for clients that ask for it.
         answer_model: A name to answer with instead of the one that was asked for.
         max_bytes: Size of a body above which it is refused with 413.
         max_texts: Number of texts above which a request is refused with 422.
@@ -80,6 +81,7 @@ class LocalEndpoint(Counts):
         dimensions: Support = "refuse",
         strict: bool = False,
         usage: bool = False,
+        gzip: bool = False,
         answer_model: str | None = None,
         max_bytes: int | None = None,
         max_texts: int | None = None,
@@ -124,6 +126,7 @@ class LocalEndpoint(Counts):
             api_key=api_key,
             require_key=require_key,
             usage=usage,
+            gzip=gzip,
             answer_model=answer_model,
             delay=delay,
             delay_per_text=delay_per_text,

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from gzip import compress
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -45,6 +46,7 @@ class Service:
     api_key: str | None
     require_key: bool
     usage: bool
+    gzip: bool
     answer_model: str | None
     delay: float
     delay_per_text: float
@@ -134,6 +136,9 @@ class Service:
             # Before the answer leaves: who has it may send the next at once.
             self.tally.end()
         reply.headers |= self.limits.headers()
+        if self.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
+            reply.body = compress(reply.body, 1)
+            reply.headers["Content-Encoding"] = "gzip"
         if fault is not None:
             reply.headers |= fault.headers
         return reply, fault

@@ -17,8 +17,9 @@ from weakref import WeakSet
 
 import aiohttp
 
-from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
-from together_embed.transports.route import MAX_ERROR, MAX_REPLY, Route
+from together_embed.engine.outcome import Cause, Lost, Outcome
+from together_embed.transports.packed import bound_of, whole
+from together_embed.transports.route import Route
 
 READ_BUFFER = 1024 * 1024
 """Bytes that may wait unread before the socket is told to pause. The default of 64 KiB
@@ -118,6 +119,7 @@ class AiohttpTransport:
             connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
+            auto_decompress=False,  # `packed` does that, within bounds
             trust_env=False,
         )
 
@@ -140,7 +142,7 @@ class AiohttpTransport:
 async def _read(response: aiohttp.ClientResponse) -> Outcome:
     """Read the body up to a bound."""
     ok = response.status == 200
-    bound = MAX_REPLY if ok else MAX_ERROR
+    bound = bound_of(response.status)
     if ok and (response.content_length or 0) > bound:
         return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
     pieces: list[bytes] = []
@@ -150,10 +152,7 @@ async def _read(response: aiohttp.ClientResponse) -> Outcome:
         size += len(piece)
         if size > bound:
             break
-    if ok and size > bound:
-        return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return Reply(response.status, response.headers, body[:bound])
+    return whole(response.status, response.headers, pieces)
 
 
 def _context(trusted: str) -> ssl.SSLContext:

@@ -13,8 +13,9 @@ import requests
 from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
-from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
-from together_embed.transports.route import MAX_ERROR, MAX_REPLY, Route
+from together_embed.engine.outcome import Cause, Lost, Outcome
+from together_embed.transports.packed import bound_of, whole
+from together_embed.transports.route import Route
 from together_embed.transports.timed import TimedAdapter
 
 POOL = 1024
@@ -66,7 +67,7 @@ class RequestsTransport:
 def _read(response: requests.Response) -> Outcome:
     """Read the body up to a bound."""
     ok = response.status_code == 200
-    bound = MAX_REPLY if ok else MAX_ERROR
+    bound = bound_of(response.status_code)
     if ok and (response.raw.length_remaining or 0) > bound:
         return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
     response.raw.enforce_content_length = True  # urllib3 1 does not, unless told
@@ -74,15 +75,12 @@ def _read(response: requests.Response) -> Outcome:
     read = getattr(response.raw, "read1", response.raw.read)
     pieces: list[bytes] = []
     size = 0
-    while piece := read(PIECE, decode_content=True):
+    while piece := read(PIECE, decode_content=False):
         pieces.append(piece)
         size += len(piece)
         if size > bound:
             break
-    if ok and size > bound:
-        return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return Reply(response.status_code, response.headers, body[:bound])
+    return whole(response.status_code, response.headers, pieces)
 
 
 def lost(error: Exception, *, began: bool) -> Lost:
