@@ -131,6 +131,15 @@ class Settings:
         """Return what may be pickled: no header that carries a secret, and no hook."""
         return replace(self, headers=public(self.headers), on_batch=None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self.without_secrets())
+
+    def __copy__(self) -> Settings:
+        return self  # nothing of it changes, and a copy is to keep its secrets
+
+    def __deepcopy__(self, memo: object) -> Settings:
+        return self
+
     def require_key(self) -> None:
         """Say at once that a key is missing; one that rotates is asked for later.
 

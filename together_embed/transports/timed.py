@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from io import BufferedReader, RawIOBase
 from typing import Any
 
@@ -53,6 +53,12 @@ class _Answer(HTTPResponse):
     def __init__(self, sock: socket.socket, *given: Any, **named: Any) -> None:
         super().__init__(sock, *given, **named)
         self.fp = BufferedReader(_Reads(sock, self.fp.detach()))
+
+    def begin(self) -> None:
+        super().begin()
+        # urllib3 would go on, and log what it could not read: a key, if it was echoed.
+        if self.headers.defects or self.headers.get_payload():
+            raise HTTPException("headers that are none")
 
 
 class _Connection(HTTPConnection):
