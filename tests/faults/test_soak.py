@@ -17,7 +17,7 @@ from .raw import RawServer, right
 from .sizes import sized
 from .ways import Way
 
-CALLS = sized(100, 4_500)
+CALLS = sized(40, 4_500)
 BATCHES = 50
 """Requests of a call; each tenth call has one alone, as a query has: 45 in the mean."""
 GROWTH = 16 * 1024 * 1024
