@@ -52,12 +52,16 @@ class Known:
 
     def put(self, pairs: list[tuple[str, Embedding]]) -> None:
         """Keep vectors of texts."""
-        for text, row in pairs if self._store is not None else ():
+        if self._store is None:
+            return
+        for text, row in pairs:
             self._store.put(self._key(text), {"embedding": row}, COLLECTION)
 
     async def aput(self, pairs: list[tuple[str, Embedding]]) -> None:
         """Keep vectors of texts."""
-        for text, row in pairs if self._store is not None else ():
+        if self._store is None:
+            return
+        for text, row in pairs:
             await self._store.aput(self._key(text), {"embedding": row}, COLLECTION)
 
     def _key(self, text: str) -> str:

@@ -76,7 +76,7 @@ class EmbedBatches:
         if limit is not None and (bounds != Bounds() or actors != 1):
             raise ConfigurationError("the bounds are those of limit: set them there")
         self._text, self._embedding, self._error = text, embedding, error
-        self._role = role
+        self._role: Role | None = role
         self._client = EmbeddingsClient(
             model, **{**settings, **bounds.part(actors).settings()}
         )

@@ -31,8 +31,9 @@ def remaining(dataset: Dataset, written: str, *, id: str = "id") -> Dataset:
     done = _ids(written, id)
     if done is None:
         return dataset
+    unwritten: Any = _unwritten  # Ray's types know no arguments beyond the batch
     return dataset.map_batches(
-        _unwritten,
+        unwritten,
         fn_args=(ray.put(done), id),
         batch_format="pyarrow",
         batch_size=None,
@@ -40,9 +41,10 @@ def remaining(dataset: Dataset, written: str, *, id: str = "id") -> Dataset:
 
 
 def _unwritten(table: pa.Table, written: ObjectRef, id: str) -> pa.Table:
+    import pyarrow.compute
     import ray
-    from pyarrow import compute
 
+    compute: Any = pyarrow.compute  # makes its functions as it is imported
     ids, done = table[id], ray.get(written)
     if ids.type != done.type:
         done = done.cast(ids.type)
