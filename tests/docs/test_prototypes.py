@@ -54,6 +54,12 @@ def test_a_program_answers_a_question_of_ones_own(program: str) -> None:
     assert "lamp" in second
 
 
+def test_what_each_program_prints_stands_on_the_page() -> None:
+    silent = {"demo.py", "setting.py", "service.py"}
+    printing = {path.name for path in EXAMPLES.glob("*.py")} - silent
+    assert {Path(program).name for program in dict(PRINTED)} == printing
+
+
 def test_each_program_stands_on_the_page() -> None:
     page = (ROOT / "docs" / "prototypes.md").read_text()
     for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")):
