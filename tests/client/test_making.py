@@ -1,8 +1,7 @@
-"""Adapters make clients of every setting, under a lock that no child inherits."""
+"""Adapters make their clients under a lock that a forked child does not inherit."""
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import warnings
 from typing import Any
@@ -10,10 +9,8 @@ from typing import Any
 import pytest
 
 from langchain_together_embed import TogetherEmbeddings
-from langchain_together_embed import arguments as of_langchain
 from llama_index_together_embed import TogetherEmbedding
-from llama_index_together_embed import arguments as of_llama_index
-from together_embed import EmbeddingsClient, making
+from together_embed import making
 
 MODELS: dict[str, Any] = {
     "LangChain": TogetherEmbeddings(api_key="k"),
@@ -34,15 +31,3 @@ def test_a_child_forked_while_a_client_was_made_makes_its_own(name: str) -> None
     if child.exitcode is None:
         child.kill()
     assert child.exitcode == 0
-
-
-def test_every_setting_of_the_client_can_be_set_through_langchains_adapter() -> None:
-    settings = {*inspect.signature(EmbeddingsClient).parameters}
-    ours = of_langchain.of_the_client(MODELS["LangChain"])
-    assert settings - ours.keys() == {"max_batch_bytes"}
-
-
-def test_every_setting_of_the_client_can_be_set_through_llama_indexs() -> None:
-    settings = {*inspect.signature(EmbeddingsClient).parameters}
-    ours = of_llama_index.of_the_client(MODELS["LlamaIndex"])
-    assert settings - ours.keys() == {"max_batch_bytes", "allow_blank"}
