@@ -51,6 +51,7 @@ VALUES: dict[str, Any] = {
     "canary": False,
     "allow_insecure_http": True,
     "hedge": 0.05,
+    "compression": "gzip",
     "allow_blank": True,
     "on_batch": print,
 }
