@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -63,11 +64,13 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
+@lru_cache(maxsize=64)  # asked for each request
 def is_together(host: str) -> bool:
     """Tell whether a host is one of Together's, where no request goes without a key."""
     return re.search(r"(^|\.)together\.(ai|xyz)$", host.lower()) is not None
 
 
+@lru_cache(maxsize=64)
 def is_near(host: str) -> bool:
     """Tell whether a host is this machine or one of a private network, by its name."""
     try:

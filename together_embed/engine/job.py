@@ -182,6 +182,11 @@ class Job:
         return results, failures, tuple(i for i in missing if i not in failures)
 
     @property
+    def is_finished(self) -> bool:
+        """Whether every text has its row, or will have none."""
+        return not self._unfinished
+
+    @property
     def is_alone(self) -> bool:
         """Whether one request on its way is all that is left to do for now."""
         left = self._agenda or self._guest.waits or self._hedger
