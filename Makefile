@@ -40,8 +40,7 @@ docs: $(VENV)/.dev ## build the site of these pages into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 bench: $(VENV)/.dev ## compare with other clients, on loopback; some 20 minutes
-	$(BIN)/python benchmarks/compare.py --table docs/benchmark.txt \
-	  --svg docs/pictures/benchmark.svg --json docs/benchmark.json
+	$(BIN)/python benchmarks/compare.py --pages
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) dist build site benchmarks/.peers

@@ -1,72 +1,178 @@
-"""Draw texts a second as bars, in an SVG that reads in light and in dark.
+"""Draw what was measured as bars, in SVG that reads in light and in dark.
 
-Colours come from CSS in the file itself, which follows the reader's colour scheme; the
-scale is linear, so that twice the length is twice the speed.
+Two pictures: how fast, and how well-behaved. Each panel has a linear scale of its own,
+from zero. Pictures are 480 wide, so that a telephone shows them at nearly their size,
+and take what they show from plain values, as `docs/benchmark.json` keeps them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from report import OURS, Row, starred
+Rows = list[dict[str, Any]]
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-WIDTH = 860
-LEFT = 270  # where the bars begin
-LONGEST = 500
-STEP = 24  # from one bar to the next
-TITLES = {"float": "Answers of JSON floats", "base64": "Answers of base64"}
+WIDTH = 480
+LEFT = 206  # where the bars begin
+LONGEST = 200
+STEP = 20  # from one bar to the next
 STYLE = """
-text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-.title { font-weight: 600; font-size: 15px }
-.note { font-size: 11px; fill: #59636e }
+text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+.title { font-weight: 600; font-size: 13px } .note { fill: #59636e; font-size: 11px }
+.card { fill: #ffffff; stroke: #d1d9e0 }
 .ours { fill: #0969da } .floor { fill: #8c959f } .peer { fill: #c9d1d9 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .note { fill: #9198a1 }
-  .ours { fill: #4493f8 } .floor { fill: #6e7681 } .peer { fill: #3d444d }
+  .card { fill: #151b23; stroke: #3d444d }
+  .ours { fill: #4493f8 } .floor { fill: #7d8590 } .peer { fill: #484f58 }
 }
 """
+SHORT = {
+    "floor: aiohttp + orjson": "aiohttp + orjson by hand",
+    "floor: requests + orjson": "requests + orjson by hand",
+    "baseten-performance-client": "baseten-performance (Rust)",
+    "together-embed adaptive": "together-embed",
+}
 
 
-def draw(rows: list[Row], about: dict[str, Any]) -> str:
-    """Return the SVG: a panel for each kind of answer, what it ran on below."""
-    shown = [row for row in rows if not row.failed]
-    scale = LONGEST / max((row.rate for row in shown), default=1.0)
+@dataclass(frozen=True)
+class Panel:
+    """One set of bars.
+
+    Attributes:
+        title: What they show, and which way is better.
+        task: Of the rows.
+        field: Of a row: the bars' length.
+        form: How a value is written.
+        servers: Of the rows.
+        ending: What the clients' names end with.
+        scale: What a value is multiplied by first.
+        highest: The value of the longest bar; None is the greatest there is.
+        rising: The short bars first.
+    """
+
+    title: str
+    task: str
+    field: str
+    form: str
+    servers: tuple[str, ...]
+    ending: str
+    scale: float = 1.0
+    highest: float | None = None
+    rising: bool = False
+
+    def bars(self, rows: Rows) -> list[tuple[str, float, str]]:
+        """Return name, value and client of each bar, the best first."""
+        found = [
+            (self._name(row), row[self.field] * self.scale, row["client"])
+            for row in rows
+            if row["task"] == self.task
+            and row["server"] in self.servers
+            and row["client"].endswith(self.ending)
+            and (not row["failed"] or row["share"])
+        ]
+        if self.task == "limits":  # by their servers: the same limit side by side
+            return found
+        return sorted(found, key=lambda bar: bar[1], reverse=not self.rising)
+
+    def _name(self, row: dict[str, Any]) -> str:
+        name: str = row["client"].removesuffix(self.ending)
+        name = SHORT.get(name, name)
+        if self.task == "limits":
+            short = "Rust client" if "Rust" in name else name
+            return f"{row['server']}: {short}"
+        if self.ending == ", async, array":
+            return f"{name}, {row['server']}"
+        return name
+
+
+SPEED = (
+    Panel(
+        "Lists, answers of floats: 1,000 texts a second",
+        *("texts", "rate", "{:,.1f}", ("float",), ", async", 1e-3),
+    ),
+    Panel(
+        "Lists, answers of base64: 1,000 texts a second",
+        *("texts", "rate", "{:,.1f}", ("base64",), ", async", 1e-3),
+    ),
+    Panel(
+        "float32 arrays: 1,000 texts a second",
+        *("texts", "rate", "{:,.1f}", ("float", "base64"), ", async, array", 1e-3),
+    ),
+)
+MANNERS = (
+    Panel(
+        "One query, sync: ms of CPU, less is better",
+        *("queries", "cpu_us", "{:,.2f}", ("instant",), ", sync, query", 1e-3),
+        rising=True,
+    ),
+    Panel(
+        "Longest hold of the event loop: ms, less is better",
+        *("hold", "hold_ms", "{:,.0f}", ("float",), ", async"),
+        rising=True,
+    ),
+    Panel(
+        "Share of what a server's limit lets through",
+        *("limits", "share", "{:.0%}"),
+        servers=("8 in flight", "10 a second", "100 a second"),
+        ending=", async",
+        highest=1.0,
+    ),
+)
+
+
+def draw(title: str, panels: tuple[Panel, ...], rows: Rows, note: str) -> str:
+    """Return the SVG of these panels, what it ran on below."""
     parts, y = [], 0
-    for kind in dict.fromkeys(row.answers for row in shown):
+    for panel in panels:
+        bars = panel.bars(rows)
+        if not bars:
+            continue
+        parts.append(_text(12, y + 24, panel.title, "title"))
         y += 34
-        title = f"{TITLES[kind]}: texts a second, more is better"
-        parts.append(f'<text class="title" x="12" y="{y - 8}">{title}</text>')
-        for row in (row for row in shown if row.answers == kind):
-            parts += _bar(row, y, scale)
+        longest = panel.highest or max(max(value for _, value, _ in bars), 1e-9)
+        for name, value, client in bars:
+            length = min(max(value / longest, 0.003), 1.0) * LONGEST
+            parts += _bar(name, panel.form.format(value), length, _kind(client), y)
             y += STEP
-    for note in f"{about['settings']}\n{about['machine']}".splitlines():
-        y += 16
-        parts.append(f'<text class="note" x="12" y="{y}">{escape(note)}</text>')
-    return _frame(parts, y + 12)
+        y += 6
+    parts.append(_text(12, y + 14, note, "note"))
+    return _frame(title, parts, y + 24)
 
 
-def _bar(row: Row, y: int, scale: float) -> Iterator[str]:
-    length = max(row.rate * scale, 1.0)
-    kind = row.client.startswith(OURS) and "ours"
-    kind = kind or (row.client.startswith("floor") and "floor") or "peer"
-    middle = y + 13
-    yield f'<text x="{LEFT - 8}" y="{middle}" text-anchor="end">'
-    yield f"{escape(row.client)}</text>"
-    yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="18"/>'
-    yield f'<text x="{LEFT + length + 6:.1f}" y="{middle}">{starred(row)}</text>'
+def _kind(client: str) -> str:
+    if client.startswith("together-embed"):
+        return "ours"
+    return "floor" if client.startswith("floor") else "peer"
 
 
-def _frame(parts: list[str], height: int) -> str:
+def _bar(name: str, shown: str, length: float, kind: str, y: int) -> Iterator[str]:
+    yield _text(LEFT - 8, y + 12, name, "", "end")
+    yield (
+        f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" '
+        f'height="{STEP - 5}"/>'
+    )
+    yield _text(LEFT + length + 6, y + 12, shown)
+
+
+def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    return (
+        f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">'
+        f"{escape(words)}</text>"
+    )
+
+
+def _frame(title: str, parts: list[str], height: int) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
             f'width="{WIDTH}" height="{height}" role="img">',
-            "<title>Texts a second of embeddings clients</title>",
+            f"<title>{title}</title>",
             f"<style>{STYLE}</style>",
+            f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" '
+            f'height="{height - 1}" rx="8"/>',
             *parts,
             "</svg>\n",
         ]

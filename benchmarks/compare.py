@@ -1,37 +1,39 @@
-"""Compare embeddings clients on one machine, in one run, against the same server.
+"""Compare embeddings clients on one machine, in one run, against the same servers.
 
 Each client runs in a process of its own, one after another, all of them once a round;
-the table shows medians over the rounds. The ratio to the floor is taken within each
-round, so that a machine that slows down between rounds changes nothing. A run during
-which other processes took a tenth of the client's cores is repeated, up to twice; the
-quietest counts, whether it was the fastest or not.
+what is reported are medians over the rounds, and ratios that were taken within a round.
+A run during which other processes took a tenth of the client's cores is repeated while
+there is time, and the quietest counts, whether it was the fastest or not.
 
-Answers are floats from one server, which ignores `encoding_format`, and base64 from
-another, which honours it; only clients that ask for base64 are run against the latter.
-Clients that send one text a request get a 64th of the texts, and those that send one
-request at a time, or take milliseconds a text, an eighth: texts a second are compared.
+Clients that send one text a request get a 64th of the texts, those that send one
+request at a time, or take milliseconds a text, an eighth, both in every second round:
+what is compared is the time a text. One that fails is named, and stops nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import shutil
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from chart import draw
+import pages
 from clients import CLIENTS, Client
+from goals import judge
 from machine import describe
-from processes import Cores, make_peers, run_client, serving
-from report import FLOOR, QUIET, Row, rate_of, summarise, write_table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from processes import HERE, Cores, interpreter, make_peers, run_client, serving
+from report import QUIET, plain, summarise, write_table
+from runners import ask
+from runs import FLOOR, SERVERS, Run, Size, plan
 
 TRIES = 3
-BASE64 = {"float": "ignore", "base64": "honour"}  # what a server does when asked
+STREAM = 1_000_000
+QUICK = {"texts": 256, "rounds": 1, "stream": 2_000, "tries": 1, "part": 0.02}
 
 
 def read_options() -> argparse.Namespace:
@@ -40,63 +42,41 @@ def read_options() -> argparse.Namespace:
         description=(__doc__ or "").split("\n\n", maxsplit=1)[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--texts", type=int, default=16_384)
-    parser.add_argument("--batch", type=int, default=64, help="texts a request")
-    parser.add_argument("--concurrency", type=int, default=32, help="in flight")
-    parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--base-delay", type=float, default=0.030, help="seconds")
-    parser.add_argument("--per-text", type=float, default=0.0005, help="seconds")
-    parser.add_argument("--encoding", choices=("float", "base64", "both"))
-    parser.add_argument(
-        "--only", default="", help="parts of names, by commas; the floor runs anyway"
+    add = parser.add_argument
+    add("--texts", type=int, default=16_384)
+    add("--batch", type=int, default=64, help="texts a request")
+    add("--concurrency", type=int, default=32, help="in flight")
+    add("--width", type=int, default=1024)
+    add("--rounds", type=int, default=4)
+    add("--minutes", type=float, default=20.0, help="begin no round after these")
+    add("--tries", type=int, default=TRIES, help="of a run that is disturbed")
+    add("--stream", type=int, default=STREAM, help="texts into a file; 0: none")
+    add("--part", type=float, default=1.0, help="of the queries and limited requests")
+    add("--base-delay", type=float, default=0.030, help="seconds")
+    add("--per-text", type=float, default=0.0005, help="seconds")
+    add("--only", default="", help="parts of names, by commas; the floor runs anyway")
+    add("--peers", type=Path, help="an environment that has them; else one is made")
+    add("--no-peers", action="store_true", help="leave them out")
+    add("--quick", action="store_true", help="try everything once, as small as it goes")
+    add("--json", type=Path, help="write all results here")
+    add(
+        "--pages", action="store_true", help="bring results, pages and pictures in docs"
     )
-    parser.add_argument("--json", type=Path, help="write all results here")
-    parser.add_argument("--table", type=Path, help="write the table here as well")
-    parser.add_argument("--svg", type=Path, help="write a chart here")
-    parser.set_defaults(encoding="both")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(QUICK)
+    return options
 
 
-def choose(only: str) -> list[Client]:
-    """Return the clients whose names hold a part of `only`, the floor first."""
+def choose(only: str, *, peers: bool) -> list[Client]:
+    """Return the clients whose names hold a part of `only`."""
     parts = [part.strip().lower() for part in only.split(",")]
-    chosen = [
+    return [
         client
         for client in CLIENTS.values()
-        if client.key != FLOOR and any(part in client.key.lower() for part in parts)
+        if any(part in client.key.lower() for part in parts)
+        and (peers or client.home == "ours")
     ]
-    # The slow ones last: while they wait, the system takes memory back, and the next
-    # process pays for getting it again.
-    chosen.sort(key=lambda client: client.share)
-    return [CLIENTS[FLOOR], *chosen]
-
-
-def plan(clients: list[Client], answers: list[str]) -> Iterator[tuple[Client, str]]:
-    """Yield the runs of one round: the floor on floats at both ends of the fast."""
-    floor, *others = clients
-    fast = [client for client in others if client.share == 1]
-    slow = [client for client in others if client.share != 1]
-    yield floor, "float"
-    yield from (
-        (client, kind) for kind in answers for client in fast if fits(client, kind)
-    )
-    yield floor, "float"
-    yield from (
-        (client, kind) for kind in answers for client in slow if fits(client, kind)
-    )
-
-
-def fits(client: Client, answers: str) -> bool:
-    """Return whether `client` has answers of this kind to ask for."""
-    return answers == "float" or client.asks_base64
-
-
-def tell(number: int, kind: str, result: dict[str, Any]) -> None:
-    """Say on stderr what a run gave, so that a long comparison shows its progress."""
-    found = result.get("failed") or f"{rate_of(result):>9,.0f} texts/s"
-    name = f"{result['client']} ({kind})"
-    print(f"round {number}  {name:44}{found}", file=sys.stderr, flush=True)
 
 
 class Comparison:
@@ -104,82 +84,140 @@ class Comparison:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.clients = choose(options.only)
-        kinds = (
-            ["float", "base64"] if options.encoding == "both" else [options.encoding]
-        )
-        self.answers: list[str] = kinds
         self.cores = Cores.share_out()
         self.results: list[dict[str, Any]] = []
+        self.notes: list[str] = []
         self.pythons = {"ours": Path(sys.executable)}
-        if any(client.home == "peers" for client in self.clients):
-            self.pythons["peers"] = make_peers()
+        self._find_peers()
+        self._chosen = choose(options.only, peers="peers" in self.pythons)
+        self._size = Size(options.texts, options.batch, options.part)
+        self._ends_at = time.monotonic() + options.minutes * 60
+
+    def _find_peers(self) -> None:
+        if self.options.no_peers:
+            return
+        try:
+            folder = self.options.peers
+            python = interpreter(folder) if folder else make_peers()
+            subprocess.run([str(python), "-c", ""], check=True)
+            self.pythons["peers"] = python
+        except (subprocess.CalledProcessError, OSError) as error:
+            self.notes.append(f"The peers could not be installed ({error}).")
+            say(self.notes[-1])
 
     def run(self) -> None:
-        """Run all the rounds; every result is kept in `results`."""
-        options = self.options
-        settings = {
-            "width": options.width,
-            "base-delay": options.base_delay,
-            "per-text": options.per_text,
-        }
-        with contextlib.ExitStack() as stack:
-            self.urls = {
-                kind: stack.enter_context(
-                    serving({**settings, "base64": how}, self.cores)
-                )
-                for kind, how in BASE64.items()
+        """Run all the rounds; Ctrl-C ends them, and what is there is reported."""
+        with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+            self._urls = {
+                name: stack.enter_context(serving(self._server(how), self.cores))
+                for name, how in SERVERS.items()
             }
-            for number in range(1, options.rounds + 1):
-                # Not counted: it gets the memory that the others then reuse.
-                self._run_one(self.clients[0], "float")
-                for client, kind in plan(self.clients, self.answers):
-                    self._keep(client, kind, number)
+            self._run_stream()
+            for number in range(1, self.options.rounds + 1):
+                if not self._time_is_left:
+                    self.notes.append(f"Time was over after {number - 1} round(s).")
+                    break
+                self._run_round(number)
 
-    def _keep(self, client: Client, kind: str, number: int) -> None:
-        tries = []
-        for _ in range(TRIES):
-            tries.append(self._run_one(client, kind))
-            if tries[-1].get("others", 0.0) <= QUIET:
+    def _server(self, how: dict[str, object]) -> dict[str, object]:
+        options = self.options
+        usual = {"base-delay": options.base_delay, "per-text": options.per_text}
+        return {"width": options.width, **usual, **how}
+
+    @property
+    def _time_is_left(self) -> bool:
+        return time.monotonic() < self._ends_at
+
+    def _run_round(self, number: int) -> None:
+        every_second = number % 2 == 1
+        # Not counted: it gets the memory that the others then reuse.
+        self._run_one(self._size.run("texts", "float", CLIENTS[FLOOR]))
+        runs = plan(self._chosen, self._size, slow=every_second, limits=every_second)
+        for place, run in enumerate(runs, 1):
+            self._keep(run, number, f"round {number}, {place}/{len(runs)}")
+
+    def _keep(self, run: Run, number: int, where: str) -> None:
+        tries: list[dict[str, Any]] = []
+        while not tries or (len(tries) < self.options.tries and self._time_is_left):
+            tries.append(self._run_one(run))
+            quiet = tries[-1].get("others", 0.0) <= QUIET
+            if quiet or run.task == "limits" or "failed" in tries[-1]:
                 break
         result = min(tries, key=lambda tried: tried.get("others", 0.0))
-        self.results.append({"round": number, "answers": kind, **result})
-        tell(number, kind, result)
+        self._note(number, run.task, run.server, run.client.key, result, where)
 
-    def _run_one(self, client: Client, kind: str) -> dict[str, Any]:
-        options = self.options
-        arguments: dict[str, object] = {
-            "url": self.urls[kind],
-            "texts": max(options.texts // client.share, 1),
-            "batch": options.batch,
-            "concurrency": options.concurrency,
-            "width": options.width,
-        }
-        return run_client(client, self.pythons[client.home], arguments, self.cores)
+    def _note(
+        self,
+        number: int,
+        task: str,
+        server: str,
+        client: str,
+        result: dict[str, Any],
+        where: str,
+    ) -> None:
+        place = {"task": task, "server_name": server, "client": client}
+        self.results.append({"round": number, **result, **place})
+        found = result.get("failed") or f"{result['texts'] / result['wall']:>9,.0f}/s"
+        say(f"{where:14}  {task:8}{server:13}{client:42}{found}")
+
+    def _run_one(self, run: Run) -> dict[str, Any]:
+        url = self._urls[run.server]
+        arguments = self._arguments(url, run.texts, run.batch)
+        words = [str(HERE / "runners.py"), run.client.key, "--task", run.task]
+        with contextlib.suppress(OSError):
+            ask(url, "POST", "/reset")
+        python = self.pythons[run.client.home]
+        result = run_client(python, words, arguments, self.cores)
+        if "failed" in result:
+            with contextlib.suppress(OSError):  # what it had sent tells as well
+                result["server"] = ask(url, "GET", "/counts")
+        return result
+
+    def _arguments(self, url: str, texts: int, batch: int) -> dict[str, object]:
+        told = {"concurrency": self.options.concurrency, "width": self.options.width}
+        return {"url": url, "texts": texts, "batch": batch, **told}
+
+    def _run_stream(self) -> None:
+        count = self.options.stream
+        needed = count * self.options.width * 4
+        if not count or shutil.disk_usage(tempfile.gettempdir()).free < 1.2 * needed:
+            self.notes += [f"There was no disk for {count:,} rows."] if count else []
+            return
+        say(f"A stream of {count:,} texts into a file; some minutes …")
+        arguments = self._arguments(self._urls["base64"], count, self.options.batch)
+        words = [str(HERE / "stream.py")]
+        result = run_client(self.pythons["ours"], words, arguments, self.cores)
+        task = "stream" if count == STREAM else "stream of fewer"
+        self._note(1, task, "base64", "together-embed, sync", result, "stream")
+
+
+def say(words: str) -> None:
+    """Say on stderr how far it is, since a comparison takes its time."""
+    print(f"{time.strftime('%H:%M:%S')}  {words}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Run the comparison; return 1 if a client failed or gave a wrong vector."""
+    """Run the comparison; return 1 if one of ours failed or a vector was wrong."""
     options = read_options()
     comparison = Comparison(options)
     comparison.run()
-    rows = summarise(comparison.results)
-    about = describe(options, comparison.cores, comparison.results)
-    table = write_table(rows, about)
-    print(table)
-    if options.table:
-        options.table.write_text(table + "\n")
-    if options.svg:
-        options.svg.write_text(draw(rows, about))
+    results = comparison.results
+    rows, judged = summarise(results), judge(results)
+    about = describe(options, comparison.cores, results, comparison.notes)
+    print(write_table(rows, judged, about))
+    found = {"about": about, "goals": judged, "rows": plain(rows), "results": results}
     if options.json:
-        whole = {"about": about, "results": comparison.results}
-        options.json.write_text(json.dumps(whole, indent=1) + "\n")
-    return int(any(not is_right(row) for row in rows))
+        pages.write_json(options.json, found)
+    if options.pages:
+        pages.bring(found)
+    return int(any(is_wrong(run) for run in results))
 
 
-def is_right(row: Row) -> bool:
-    """Return whether the client gave every vector right in every round."""
-    return not row.failed and row.right == row.texts
+def is_wrong(run: dict[str, Any]) -> bool:
+    """Return whether a run of ours failed, or any run gave a wrong vector."""
+    if "failed" in run:
+        return CLIENTS[run["client"]].home == "ours"
+    return bool(run["right"] != run["texts"])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import platform
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
+from statistics import median
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,27 +21,32 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def describe(
-    options: argparse.Namespace, cores: Cores, results: Results
+    options: argparse.Namespace, cores: Cores, results: Results, notes: list[str]
 ) -> dict[str, Any]:
-    """Return what the table and the JSON say about the run, as lines of text."""
+    """Return what the report says about the run: plain values, and lines of text."""
+    words = [
+        describe_machine(cores),
+        describe_settings(options, results),
+        describe_versions(results),
+        describe_load(results),
+        *notes,
+    ]
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": describe_machine(cores),
-        "settings": describe_settings(options),
-        "versions": describe_versions(results),
-        "load": describe_load(results),
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "commit": commit(),
+        "words": words,
+        "lines": [line for each in words for line in wrap(each, 80)],
     }
 
 
 def describe_machine(cores: Cores) -> str:
     """Return the processor, the memory, the system, Python and today's date."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    pinned = "server on a core of its own" if cores.server else "cores shared"
+    pinned = "the server on one of its own" if cores.server else "shared"
     return (
         f"{datetime.now(timezone.utc):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores "
-        f"({pinned}), {memory_gb():.0f} GB,\n{platform.system()} {platform.release()}, "
-        f"{python}, commit {commit()}"
+        f"({pinned}), {memory_gb():.0f} GB, {platform.system()} {platform.release()}, "
+        f"{python}, commit {commit()}."
     )
 
 
@@ -73,37 +80,30 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def describe_settings(options: argparse.Namespace) -> str:
+def describe_settings(options: argparse.Namespace, results: Results) -> str:
     """Return what the clients and the server were told."""
+    rounds = len({run["round"] for run in results})
     return (
         f"{options.batch} texts a request, {options.concurrency} requests at once, "
-        f"width {options.width}, a reply after {options.base_delay * 1e3:g} ms + "
-        f"{options.per_text * 1e3:g} ms a text,\nmedians over {options.rounds} round(s)"
+        f"width {options.width}; an answer comes after {options.base_delay * 1e3:g} ms "
+        f"and {options.per_text * 1e3:g} ms a text. Medians of {rounds} interleaved "
+        "round(s). Every vector is compared with the right one, bit for bit."
     )
 
 
 def describe_versions(results: Results) -> str:
-    """Return the versions of the packages that ran, in lines of up to 97 columns."""
-    versions = {
-        result["package"]: result["version"]
-        for result in results
-        if "failed" not in result
-    }
-    lines = [""]
-    for package, version in sorted(versions.items()):
-        entry = f"{package} {version}"
-        if len(lines[-1]) + len(entry) > 95:
-            lines.append("")
-        lines[-1] += f", {entry}" if lines[-1] else entry
-    return ",\n".join(lines)
+    """Return the versions of the packages that ran."""
+    versions = {run["package"]: run["version"] for run in results if "version" in run}
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
 
 
 def describe_load(results: Results) -> str:
     """Return how busy the server was, and others, to show what was not measured."""
-    ran = [result for result in results if "failed" not in result]
-    busy = [result["server"]["cpu_seconds"] / result["wall"] for result in ran]
-    others = [result["others"] for result in ran]
+    ran = [run for run in results if "failed" not in run]
+    busy = [run["server"]["cpu_seconds"] / run["wall"] for run in ran]
+    others = [run["others"] for run in ran]
     return (
-        f"the server used at most {max(busy, default=0):.0%} of its core, other "
-        f"processes at most {max(others, default=0):.0%} of the clients'"
+        f"The server used at most {max(busy, default=0):.0%} of its core; other "
+        f"processes at the median {median(others or [0]):.0%} of the clients', at most "
+        f"{max(others, default=0):.0%}."
     )

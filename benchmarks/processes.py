@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clients import Client
-
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / ".peers"
+LONGEST = 240.0
+"""Seconds that a client may take for one run."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,18 @@ class Cores:
         return cls((cores[-1],), tuple(cores[:-1]))
 
 
+def interpreter(folder: Path) -> Path:
+    """Return the interpreter of an environment."""
+    return folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
 def make_peers() -> Path:
     """Return the interpreter of the peers' environment, made anew if its list changed.
 
     Raises:
         subprocess.CalledProcessError: pip could not install them.
     """
-    scripts = "Scripts" if os.name == "nt" else "bin"
-    python = PEERS / scripts / "python"
+    python = interpreter(PEERS)
     wanted = (HERE / "peers.txt").read_text() + sys.version
     stamp = PEERS / "installed.txt"
     if stamp.exists() and stamp.read_text() == wanted:
@@ -98,22 +102,30 @@ def serving(options: dict[str, object], cores: Cores) -> Iterator[str]:
 
 
 def run_client(
-    client: Client, python: Path, arguments: dict[str, object], cores: Cores
+    python: Path, words: list[str], arguments: dict[str, object], cores: Cores
 ) -> dict[str, Any]:
-    """Run `client` once in a process of its own; return what it printed.
+    """Run a client once in a process of its own; return what it printed.
 
-    A client that failed gives `{"client": …, "failed": the last line it wrote}`.
+    One that failed gives `{"failed": the last line it wrote}`.
     """
-    command = [str(python), str(HERE / "runners.py"), client.key]
+    command = [str(python), *words]
     for name, value in arguments.items():
         command += [f"--{name}", str(value)]
     if cores.client:
         command += ["--cpus", *map(str, cores.client)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=clean_environment(), check=False
-    )
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env=clean_environment(),
+            check=False,
+            timeout=LONGEST * (1 + float(str(arguments["texts"])) / 100_000),
+        )
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return {"failed": f"{type(error).__name__}: {error}"[-120:]}
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return {"client": client.key, "failed": lines[-1]}
+        return {"failed": lines[-1][:120]}
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

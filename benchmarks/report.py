@@ -1,170 +1,213 @@
-"""Turn the results of all rounds into rows, a table and the verdict on the bar."""
+"""Turn the results of all rounds into rows, and goals and rows into a table of text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import mean, median
+from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 Results = list[dict[str, Any]]
-Measure = Callable[[dict[str, Any]], float]
+About = dict[str, Any]
+Judged = list[dict[str, Any]]
 
-FLOOR = "floor: aiohttp + orjson, async"
-RIVAL = "langchain-together"
 OURS = "together-embed"
-
-# What the project asks of itself: of the floor's texts/s, and of the rival's.
-BAR_FLOOR = 0.85
-BAR_RIVAL = 150.0
-
+WIDE = 80
 QUIET = 0.1
 """Of the client's cores: what others may take before a run counts as disturbed."""
+TITLES = {
+    ("texts", "float"): "Texts, answers of JSON floats",
+    ("texts", "base64"): "Texts, answers of base64",
+    ("queries", "instant"): "One query after the other, the server's time left out",
+    ("hold", "float"): "The longest hold of the event loop, answers of JSON floats",
+    ("hold", "base64"): "The longest hold of the event loop, answers of base64",
+    ("limits", "8 in flight"): "At a server that refuses more than 8 in flight",
+    ("limits", "10 a second"): "At a server that refuses more than 10 a second",
+    ("limits", "100 a second"): "At a server that refuses more than 100 a second",
+    ("stream", "base64"): "A stream into a .npy file",
+}
 
 
 @dataclass(frozen=True)
 class Row:
     """A client's medians over the rounds, `right` and `failed` of the worst."""
 
+    task: str
+    server: str
     client: str
-    answers: str  # what the server sends when asked for base64
-    texts: int
+    texts: int = 0
     rate: float = 0.0  # texts a second
-    to_floor: float = 0.0  # the client's rate over the floor's of the same round
     cpu_us: float = 0.0  # a text
+    above_us: float = 0.0  # wall a text, without the server's own time
+    hold_ms: float = 0.0
     requests: int = 0
-    in_flight: int = 0  # at most
-    cpu_to_floor: float = 0.0
+    share: float = 0.0  # of the ideal at a limit
+    refused: float = 0.0  # of the requests there
     peak_mb: float = 0.0
     disturbed: bool = False  # other processes took more than `QUIET`
     right: int = 0
     failed: str = ""
 
 
-def rate_of(result: dict[str, Any]) -> float:
-    """Return the texts a second of one run."""
-    return float(result["texts"] / result["wall"])
-
-
-def cpu_of(result: dict[str, Any]) -> float:
-    """Return the microseconds of CPU a text of one run."""
-    return float(result["cpu"] / result["texts"] * 1e6)
-
-
 def summarise(results: Results) -> list[Row]:
-    """Return one row a client and kind of answer, fastest first within a kind."""
-    groups: dict[tuple[str, str], Results] = {}
-    for result in results:
-        groups.setdefault((result["answers"], result["client"]), []).append(result)
-    floors = floor_means(results, rate_of)
-    cpus = floor_means(results, cpu_of)
-    rows = [_row(kind, runs, floors, cpus) for (kind, _), runs in groups.items()]
-    return sorted(rows, key=lambda row: (row.answers != "float", -row.rate))
+    """Return one row a task, server and client, in the order of the table."""
+    groups: dict[tuple[str, str, str], Results] = {}
+    for run in results:
+        place = run["task"], run["server_name"], run["client"]
+        groups.setdefault(place, []).append(run)
+    order = list(TITLES)
+    rows = [_row(*place, runs) for place, runs in groups.items()]
+    known = [row for row in rows if (row.task, row.server) in TITLES]
+    return sorted(
+        known, key=lambda row: (order.index((row.task, row.server)), _rank(row))
+    )
 
 
-def floor_means(results: Results, measure: Measure) -> dict[int, float]:
-    """Return the mean of the floor's runs in each round, by the round's number."""
-    found: dict[int, list[float]] = {}
-    for result in results:
-        if result["client"] == FLOOR and "failed" not in result:
-            found.setdefault(result["round"], []).append(measure(result))
-    return {number: mean(of_round) for number, of_round in found.items()}
+def _rank(row: Row) -> float:
+    ranks = {"queries": row.cpu_us, "hold": row.hold_ms, "limits": -row.share}
+    return ranks.get(row.task, -row.rate)
 
 
-def _row(
-    kind: str, runs: Results, floors: dict[int, float], cpus: dict[int, float]
-) -> Row:
-    name = runs[0]["client"]
+def _row(task: str, server: str, client: str, runs: Results) -> Row:
     failures = [run["failed"] for run in runs if "failed" in run]
+    counted = [run for run in runs if run.get("server")]
+    told = _told(counted)
     if failures:
-        return Row(name, kind, 0, failed=failures[0])
-
-    def over(floor: dict[int, float], measure: Measure) -> float:
-        known = [run for run in runs if run["round"] in floor]
-        ratios = [measure(run) / floor[run["round"]] for run in known]
-        return median(ratios) if ratios else 0.0
-
+        return Row(task, server, client, failed=failures[0], **told)
     return Row(
-        client=name,
-        answers=kind,
+        task=task,
+        server=server,
+        client=client,
         texts=runs[0]["texts"],
-        rate=median(map(rate_of, runs)),
-        to_floor=over(floors, rate_of),
-        cpu_us=median(map(cpu_of, runs)),
-        cpu_to_floor=over(cpus, cpu_of),
-        requests=round(median(run["server"]["requests"] for run in runs)),
-        in_flight=max(run["server"]["max_in_flight"] for run in runs),
+        rate=median(run["texts"] / run["wall"] for run in runs),
+        cpu_us=median(run["cpu"] / run["texts"] for run in runs) * 1e6,
+        above_us=median(_above(run) for run in runs) * 1e6,
+        hold_ms=median(run["hold"] for run in runs) * 1e3,
         peak_mb=median(run["peak_mb"] for run in runs),
         right=min(run["right"] for run in runs),
         disturbed=median(run["others"] for run in runs) > QUIET,
+        **told,
     )
 
 
-_HEAD = (
-    f"{'':34}{'texts':>7}{'texts/s':>9}{'floor':>7}{'CPU µs':>8}"
-    f"{'requests':>9}{'at once':>8}{'peak MB':>8}{'right':>7}"
-)
+def _told(runs: Results) -> dict[str, Any]:
+    """Return what the server has counted, of a client that failed as well."""
+    servers = [run["server"] for run in runs]
+    if not servers:
+        return {}
+    return {
+        "requests": round(median(one["requests"] for one in servers)),
+        "share": median(one.get("share", 0.0) for one in servers),
+        "refused": median(one.get("refused_share", 0.0) for one in servers),
+    }
 
 
-def write_table(rows: list[Row], about: dict[str, Any]) -> str:
-    """Return the table, 97 columns wide, with what it was measured on."""
-    lines = [about["machine"], about["settings"], about["versions"], about["load"]]
-    for kind in dict.fromkeys(row.answers for row in rows):
-        title = {"float": "JSON floats", "base64": "base64, where asked for"}[kind]
-        lines += ["", f"Answers: {title}", _HEAD, "─" * len(_HEAD)]
-        lines += [_line(row) for row in rows if row.answers == kind]
-    lines += [
-        "",
-        "floor: texts/s over those of the floor in the same round. CPU: a text.",
-        f"*: other processes took over {QUIET:.0%} of the client's cores.",
-    ]
-    return "\n".join([*lines, *verdicts(rows)])
+def _above(run: dict[str, Any]) -> float:
+    return float((run["wall"] - run["server"].get("served", 0.0)) / run["texts"])
 
 
-def _line(row: Row) -> str:
-    if row.failed:
-        return f"{row.client:34}  failed: {row.failed[:52]}"
+def write_table(rows: list[Row], judged: Judged, about: About) -> str:
+    """Return the whole report, 80 columns wide."""
+    lines = [*about["lines"], ""]
+    lines += [*write_goals(judged), ""]
+    for place in dict.fromkeys((row.task, row.server) for row in rows):
+        here = [row for row in rows if (row.task, row.server) == place]
+        lines += [TITLES[place], *_lines(here), ""]
+    lines.append(f"* other processes took over {QUIET:.0%} of the client's cores")
+    return "\n".join(lines)
+
+
+def write_goals(judged: Judged) -> list[str]:
+    """Return the goals as lines."""
+    lines: list[str] = []
+    for group in dict.fromkeys(one["group"] for one in judged):
+        here = [one for one in judged if one["group"] == group]
+        names = list(here[0]["values"])
+        heads = "".join(f"{name:>8}" for name in _padded(names))
+        bound = "at least" if here[0]["least"] else "at most"
+        lines += [f"{group}", f"  {'':36}{heads}{bound:>10}"]
+        lines += [_goal_line(one) for one in here]
+    return lines
+
+
+def _padded(words: list[str]) -> list[str]:
+    return ["", *words][-2:]
+
+
+def _goal_line(one: dict[str, Any]) -> str:
+    unit = one["unit"]
+    values = _padded([spelled(value, unit) for value in one["values"].values()])
+    found = "".join(f"{value:>8}" for value in values)
     return (
-        f"{row.client:34}{row.texts:>7,}{starred(row):>9}{_ratio(row.to_floor):>7}"
-        f"{row.cpu_us:>8,.0f}{row.requests:>9,}{row.in_flight:>8,}"
-        f"{row.peak_mb:>8,.0f}{row.right:>7,}"
+        f"  {one['what']:36}{found}{spelled(one['target'], unit):>10}  {verdict(one)}"
     )
 
 
-def starred(row: Row) -> str:
-    """Return the texts a second, with a star where other processes disturbed them."""
-    return f"{'*' if row.disturbed else ''}{row.rate:,.0f}"
+def spelled(value: float | None, unit: str) -> str:
+    """Return a number as it is read, with its unit."""
+    if value is None:
+        return "-"
+    if unit == "%":
+        return f"{value:.1%}"
+    number = f"{value:,.0f}" if unit or value >= 10 else f"{value:.2f}"
+    return f"{number} {unit}".rstrip()
 
 
-def _ratio(value: float) -> str:
-    """Return two significant digits at least: 1.02, 0.38, 0.0024."""
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+def verdict(one: dict[str, Any]) -> str:
+    """Return whether a goal is met, in words."""
+    return {True: "met", False: "not met", None: "not run"}[one["met"]]
 
 
-def verdicts(rows: list[Row]) -> list[str]:
-    """Return a line for each of our paths: its ratios, and if they meet the bar."""
-    rates = {(row.answers, row.client): row.rate for row in rows}
-    lines = []
+def _lines(rows: list[Row]) -> list[str]:
+    heads, cells = COLUMNS[rows[0].task]
+    lines = [f"  {'':38}" + "".join(f"{head:>9}" for head in heads)]
     for row in rows:
-        if not row.client.startswith(OURS) or row.failed:
+        name = f"  {_name(row):38}"
+        if row.failed:
+            lines += _failure(row, name)
             continue
-        colour = row.client.rpartition(", ")[2]
-        rival = rates.get((row.answers, f"{RIVAL}, {colour}"), 0.0)
-        times = row.rate / rival if rival else 0.0
-        lines.append(_verdict(row, times))
+        shown = "".join(f"{cell:>9}" for cell in cells(row))
+        wrong = "" if row.right == row.texts else f"\n    {row.right:,} vectors right"
+        lines.append(f"{name}{shown}{wrong}")
+    return lines
+
+
+def _name(row: Row) -> str:
+    name = row.client.removesuffix(", query")
+    return f"{name}*" if row.disturbed else name
+
+
+def _failure(row: Row, name: str) -> list[str]:
+    if row.task == "limits" and row.requests:  # what it had sent by then tells enough
+        cells = "".join(f"{cell:>9}" for cell in _of_limits(row))
+        return [f"{name}{cells}", f"    gave up: {row.failed}"[:WIDE]]
+    return [f"{name}  failed", f"    {row.failed}"[:WIDE]]
+
+
+def _of_texts(row: Row) -> list[str]:
     return [
-        "",
-        f"The bar: {BAR_FLOOR} of the floor, {BAR_RIVAL:.0f} x {RIVAL}.",
-        *lines,
+        f"{row.texts:,}",
+        f"{row.rate:,.0f}",
+        f"{row.cpu_us:,.0f}",
+        f"{row.peak_mb:,.0f}",
     ]
 
 
-def _verdict(row: Row, times: float) -> str:
-    met = row.to_floor >= BAR_FLOOR and times >= BAR_RIVAL
-    word = "" if not times else "met" if met else "not met"
-    word += ", disturbed" if row.disturbed else ""
-    rival = f"{times:,.0f} x" if times else "not run"
-    return (
-        f"{row.client:34}{row.answers:>7}{row.to_floor:>7.2f} of the floor (CPU "
-        f"{row.cpu_to_floor:.2f}), rival {rival}  {word}"
-    ).rstrip()
+def _of_limits(row: Row) -> list[str]:
+    return [f"{row.requests:,}", f"{row.share:.1%}", f"{row.refused:.1%}"]
+
+
+COLUMNS: dict[str, Any] = {
+    "texts": (("texts", "texts/s", "CPU µs", "peak MB"), _of_texts),
+    "stream": (("texts", "texts/s", "CPU µs", "peak MB"), _of_texts),
+    "queries": (
+        ("CPU ms", "wall ms"),
+        lambda row: [f"{row.cpu_us / 1e3:.2f}", f"{row.above_us / 1e3:.2f}"],
+    ),
+    "hold": (("ms",), lambda row: [f"{row.hold_ms:,.1f}"]),
+    "limits": (("requests", "share", "refused"), _of_limits),
+}
+
+
+def plain(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the rows as plain values."""
+    return [asdict(row) for row in rows]

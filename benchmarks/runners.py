@@ -1,5 +1,10 @@
 """Run one client once, in this process, and print what it took as one line of JSON.
 
+A task is what is measured: "texts" embeds them in one call; "hold" does so beside a
+ticker that finds the longest time for which the event loop was held; "queries" embeds
+one text after the other; "limits" is "texts" without a warm-up, for a server that
+refuses what is too much.
+
 Out of the clock: imports, the making of the client, one request to warm it up, and the
 check of what came back. Peak memory is the process's own high-water mark, read before
 the check; it holds the interpreter, the imports and the list of vectors.
@@ -27,12 +32,16 @@ if TYPE_CHECKING:
     from clients.registry import Embed
 
 WARM_UP = 10_000_000  # the number of the first text of the warm-up
+WARM_QUERIES = 20
+TASKS = ("texts", "hold", "queries", "limits")
+TICK = 0.001  # seconds
 
 
 @dataclass(frozen=True)
 class Result:
     """One run: seconds of wall and CPU, and what server and check counted."""
 
+    task: str
     client: str
     package: str
     version: str
@@ -42,6 +51,7 @@ class Result:
     others: float  # CPU that other processes took of this one's cores, of the wall
     peak_mb: float
     right: int
+    hold: float  # seconds for which the event loop was held at most, 0 is not asked
     server: dict[str, float]
 
 
@@ -94,11 +104,13 @@ class Clock:
     def __init__(self, url: str, cores: list[int]) -> None:
         self._url = url
         self._cores = cores
+        self.hold = 0.0
 
     def start(self) -> None:
         """Reset the server's counts and start."""
         ask(self._url, "POST", "/reset")
         self._busy = busy_seconds(self._cores)
+        self.hold = 0.0
         self._cpu, self._wall = cpu_seconds(), time.perf_counter()
 
     def stop(self) -> None:
@@ -111,26 +123,55 @@ class Clock:
         self.server = ask(self._url, "GET", "/counts")
 
 
-def run_sync(embed: Embed, warm: list[str], texts: list[str], clock: Clock) -> Any:
-    """Time `embed(texts)`."""
-    embed(warm)
-    clock.start()
-    vectors = embed(texts)
+def run_sync(
+    embed: Embed, task: str, warm: list[str], texts: list[str], clock: Clock
+) -> Any:
+    """Time `embed(texts)`, or `embed` of each."""
+    if task == "queries":
+        for text in warm:
+            embed(text)
+        clock.start()
+        vectors = [embed(text) for text in texts]
+    else:
+        if task != "limits":
+            embed(warm)
+        clock.start()
+        vectors = embed(texts)
     clock.stop()
     return vectors
 
 
 async def run_async(
-    client: Client, job: Job, warm: list[str], texts: list[str], clock: Clock
+    client: Client, job: Job, task: str, warm: list[str], texts: list[str], clock: Clock
 ) -> Any:
-    """Make the client on this loop and time `await embed(texts)`."""
+    """Make the client on this loop and time what `run_sync` times."""
     embed = client.make(job)
-    await embed(warm)
-    clock.start()
-    vectors = await embed(texts)
+    if task == "queries":
+        for text in warm:
+            await embed(text)
+        clock.start()
+        vectors = [await embed(text) for text in texts]
+    else:
+        if task != "limits":
+            await embed(warm)
+        ticker = asyncio.create_task(tick(clock)) if task == "hold" else None
+        await asyncio.sleep(TICK)
+        clock.start()
+        vectors = await embed(texts)
+        if ticker:
+            await asyncio.sleep(2 * TICK)  # a hold at the very end is one as well
+            ticker.cancel()
     clock.stop()
     await close(job)
     return vectors
+
+
+async def tick(clock: Clock) -> None:
+    """Note how much later than asked for the loop comes back, at most."""
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(TICK)
+        clock.hold = max(clock.hold, time.perf_counter() - before - TICK)
 
 
 async def close(job: Job) -> None:
@@ -150,17 +191,19 @@ def version_of(package: str) -> str:
 
 
 def run(
-    client: Client, job: Job, texts: list[str], width: int, cores: list[int]
+    client: Client, job: Job, task: str, texts: list[str], width: int, cores: list[int]
 ) -> Result:
     """Run `client` once and check what it returned."""
-    warm = make_texts(2 if client.share > 8 else job.batch, WARM_UP)
     clock = Clock(job.url, cores)
+    many = WARM_QUERIES if task == "queries" else job.batch
+    warm = make_texts(2 if client.share > 8 else many, WARM_UP)
     if client.colour == "async":
-        vectors = asyncio.run(run_async(client, job, warm, texts, clock))
+        vectors = asyncio.run(run_async(client, job, task, warm, texts, clock))
     else:
-        vectors = run_sync(client.make(job), warm, texts, clock)
+        vectors = run_sync(client.make(job), task, warm, texts, clock)
         asyncio.run(close(job))
     return Result(
+        task=task,
         client=client.key,
         package=client.package,
         version=version_of(client.package),
@@ -170,6 +213,7 @@ def run(
         others=clock.others,
         peak_mb=clock.peak_mb,
         right=count_right(texts, vectors, width),
+        hold=clock.hold,
         server=clock.server,
     )
 
@@ -178,6 +222,7 @@ def main() -> None:
     """Read the options, run, and print the result."""
     parser = argparse.ArgumentParser(description="Run one client once.")
     parser.add_argument("client", choices=sorted(CLIENTS))
+    parser.add_argument("--task", choices=TASKS, default="texts")
     parser.add_argument("--url", required=True)
     parser.add_argument("--texts", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
@@ -192,7 +237,8 @@ def main() -> None:
     job = Job(options.url, options.batch, options.concurrency)
     texts = make_texts(options.texts)
     client = CLIENTS[options.client]
-    result = run(client, job, texts, options.width, options.cpus)
+    task, width = options.task, options.width
+    result = run(client, job, task, texts, width, options.cpus)
     print(json.dumps(asdict(result)))
 
 

@@ -3,7 +3,8 @@
 `POST /v1/embeddings` is answered from rows that were encoded beforehand, after
 `--base-delay` seconds and `--per-text` seconds a text, counted from the arrival of the
 request. `GET /counts` tells what came in since the last `POST /reset`. The first line
-on stdout is `{"port": …}`; the server ends when its stdin does.
+on stdout is `{"port": …}`; the server ends when its stdin does. With `--cap` or
+`--rate` it refuses what is too much, and its counts say what share of the ideal it was.
 
 Only as much of HTTP/1.1 is understood as clients of an embeddings API send: a body
 needs a `Content-Length`. Nothing is validated that a benchmark would not get wrong.
@@ -13,22 +14,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import gc
 import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from corpus import make_table, row_of
+from canned import Rows, error_body
+from limits import Limits, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 411: "Length Required"}
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 
 
 @dataclass
@@ -43,7 +44,9 @@ class Counts:
     max_in_flight: int = 0
     connections: int = 0
     bytes_out: int = 0
+    served: float = 0.0  # seconds from a request's arrival to its answer, summed up
     cpu_start: float = field(default_factory=time.process_time)
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 @dataclass(frozen=True)
@@ -53,44 +56,11 @@ class Manner:
     base_delay: float
     per_text: float
     base64: str
+    limits: Limits
 
-
-class Rows:
-    """The vectors, encoded: a row of JSON floats and a base64 string for each."""
-
-    def __init__(self, width: int) -> None:
-        table = make_table(width).astype("<f4")
-        # orjson prints a float32 in the fewest digits that give it back.
-        self.floats = [
-            orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in table
-        ]
-        self.base64 = [b'"' + base64.b64encode(row.tobytes()) + b'"' for row in table]
-        self._heads = [self._head(index) for index in range(4096)]
-
-    @staticmethod
-    def _head(index: int) -> bytes:
-        comma = b"," if index else b""
-        return comma + b'{"object":"embedding","index":%d,"embedding":' % index
-
-    def answer(self, texts: list[str], model: str, *, as_base64: bool) -> bytes:
-        """Return the body of the answer to `texts`."""
-        rows = self.base64 if as_base64 else self.floats
-        parts = [b'{"object":"list","model":', orjson.dumps(model), b',"data":[']
-        for index, text in enumerate(texts):
-            head = self._heads[index] if index < 4096 else self._head(index)
-            parts += (head, rows[row_of(text)], b"}")
-        # Left out of the contract, and demanded by one of the clients compared.
-        tokens = len(texts)
-        parts.append(
-            b'],"usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (tokens, tokens)
-        )
-        return b"".join(parts)
-
-
-def error_body(message: str, param: str | None = None) -> bytes:
-    """Return an error as the API words it."""
-    error = {"message": message, "type": "invalid_request_error", "param": param}
-    return orjson.dumps({"error": {**error, "code": None}})
+    def seconds(self, texts: int) -> float:
+        """Return how long a request of so many texts takes."""
+        return self.base_delay + self.per_text * texts
 
 
 class Connection(asyncio.Protocol):
@@ -134,9 +104,7 @@ class Connection(asyncio.Protocol):
         if target == b"POST /v1/embeddings":
             self._embed(body)
         elif target == b"GET /counts":
-            counts = asdict(self._counts[0])
-            counts["cpu_seconds"] = time.process_time() - counts.pop("cpu_start")
-            self._send(200, orjson.dumps(counts))
+            self._send(200, orjson.dumps(tell(self._counts[0], self._manner)))
         elif target == b"POST /reset":
             self._counts[0] = Counts()
             self._send(200, b"{}")
@@ -148,14 +116,24 @@ class Connection(asyncio.Protocol):
         request = orjson.loads(body)
         texts = request["input"]
         texts = [texts] if isinstance(texts, str) else texts
-        counts = self._count_in(len(texts))
+        counts = self._counts[0]
+        if not self._manner.limits.admits(counts.in_flight, arrived):
+            counts.requests += 1
+            counts.refused += 1
+            counts.timeline.add(arrived, arrived, True)
+            self._send(429, error_body("Too many requests"))
+            return
+        self._count_in(counts, len(texts))
         status, reply = self._reply(request, texts, counts)
-        manner = self._manner
-        due = arrived + manner.base_delay + manner.per_text * len(texts)
+        due = arrived + self._manner.seconds(len(texts))
 
         def answer() -> None:
             counts.in_flight -= 1
             counts.bytes_out += len(reply)
+            left = self._loop.time()
+            counts.served += left - arrived
+            if self._manner.limits != Limits():
+                counts.timeline.add(arrived, left, False)
             self._send(status, reply)
 
         if due > self._loop.time():
@@ -163,8 +141,7 @@ class Connection(asyncio.Protocol):
         else:
             answer()
 
-    def _count_in(self, texts: int) -> Counts:
-        counts = self._counts[0]
+    def _count_in(self, counts: Counts, texts: int) -> None:
         counts.requests += 1
         counts.texts += texts
         counts.in_flight += 1
@@ -172,7 +149,6 @@ class Connection(asyncio.Protocol):
         if self._counted is not counts:
             self._counted = counts
             counts.connections += 1
-        return counts
 
     def _reply(
         self, request: dict[str, Any], texts: list[str], counts: Counts
@@ -199,6 +175,21 @@ class Connection(asyncio.Protocol):
         self._transport.write(head.encode() + body)
         if self._buffer:
             self._take_next()
+
+
+def tell(counts: Counts, manner: Manner) -> dict[str, float]:
+    """Return the counts as numbers, with the share of the ideal where it is known."""
+    told = {
+        name: value
+        for name, value in vars(counts).items()
+        if name not in ("timeline", "cpu_start")
+    }
+    told["cpu_seconds"] = time.process_time() - counts.cpu_start
+    served = counts.requests - counts.refused
+    ideal = manner.limits.ideal(manner.seconds(counts.texts // max(served, 1)))
+    if ideal and counts.timeline.came:
+        told["share"], told["refused_share"] = counts.timeline.share(ideal)
+    return told
 
 
 def content_length(head: bytes) -> int:
@@ -229,12 +220,16 @@ def main() -> None:
     parser.add_argument(
         "--base64", choices=("honour", "ignore", "refuse"), default="honour"
     )
+    parser.add_argument("--cap", type=int, help="requests in flight")
+    parser.add_argument("--rate", type=float, help="requests a second")
+    parser.add_argument("--burst", type=float, default=1.0, help="requests at once")
     parser.add_argument("--cpu", type=int, help="the core to stay on")
     options = parser.parse_args()
     if options.cpu is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.cpu})
     rows = Rows(options.width)
-    manner = Manner(options.base_delay, options.per_text, options.base64)
+    limits = Limits(options.cap, options.rate, options.burst)
+    manner = Manner(options.base_delay, options.per_text, options.base64, limits)
     counts = [Counts()]
     gc.collect()
     gc.freeze()  # the rows stay: no collection need look at them again

@@ -84,3 +84,44 @@ def requests_by_hand(job: Job) -> Embed:
         return out
 
     return embed
+
+
+@client(
+    "floor: aiohttp + orjson", "async", home="ours", package="aiohttp", form="query"
+)
+def aiohttp_query(job: Job) -> Embed:
+    import aiohttp
+    import orjson
+
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    job.closers.append(session.close)
+    url = f"{job.url}/embeddings"
+
+    async def embed(text: str) -> Any:
+        async with session.post(url, data=encode([text]), headers=HEADERS) as reply:
+            reply.raise_for_status()
+            return orjson.loads(await reply.read())["data"][0]["embedding"]
+
+    return embed
+
+
+@client(
+    "floor: requests + orjson", "sync", home="ours", package="requests", form="query"
+)
+def requests_query(job: Job) -> Embed:
+    import orjson
+    import requests
+    from requests.utils import get_environ_proxies
+
+    session = requests.Session()
+    session.trust_env = False  # proxies are worked out once, here
+    session.proxies = get_environ_proxies(job.url)
+    job.closers.append(session.close)
+    url = f"{job.url}/embeddings"
+
+    def embed(text: str) -> Any:
+        reply = session.post(url, data=encode([text]), headers=HEADERS)
+        reply.raise_for_status()
+        return orjson.loads(reply.content)["data"][0]["embedding"]
+
+    return embed

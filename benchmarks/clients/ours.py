@@ -1,7 +1,7 @@
 """Our own paths: the core, and the two adapters on top of it.
 
 All are told the batch size and the number of requests in flight that the floor uses,
-but for those called "as it comes", which are told nothing that a user need not say.
+but for the one called "adaptive", which finds out how many the server carries.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from together_embed import EmbeddingsClient
 
 PACKAGE = "together-embed"
+ADAPTIVE = f"{PACKAGE} adaptive, async"
 
 
 def _core(job: Job) -> EmbeddingsClient:
@@ -45,16 +46,12 @@ def core_async(job: Job) -> Embed:
 
 
 @client(
-    "together-embed as it comes",
-    "async",
-    home="ours",
-    package=PACKAGE,
-    asks_base64=True,
+    "together-embed adaptive", "async", home="ours", package=PACKAGE, asks_base64=True
 )
-def core_as_it_comes(job: Job) -> Embed:
+def core_adaptive(job: Job) -> Embed:
     from together_embed import EmbeddingsClient
 
-    core = EmbeddingsClient(MODEL, api_key=KEY, base_url=job.url)
+    core = EmbeddingsClient(MODEL, api_key=KEY, base_url=job.url, batch_size=job.batch)
     job.closers.append(core.aclose)
     return core.aembed
 
@@ -109,3 +106,75 @@ def llama_index_sync(job: Job) -> Embed:
 )
 def llama_index_async(job: Job) -> Embed:
     return _llama_index(job).aget_text_embedding_batch
+
+
+@client(
+    "together-embed",
+    "sync",
+    home="ours",
+    package=PACKAGE,
+    form="array",
+    asks_base64=True,
+)
+def array_sync(job: Job) -> Embed:
+    core = _core(job)
+    job.closers.append(core.close)
+    return core.embed_array
+
+
+@client(
+    "together-embed",
+    "async",
+    home="ours",
+    package=PACKAGE,
+    form="array",
+    asks_base64=True,
+)
+def array_async(job: Job) -> Embed:
+    core = _core(job)
+    job.closers.append(core.aclose)
+    return core.aembed_array
+
+
+@client("together-embed", "sync", home="ours", package=PACKAGE, form="query")
+def query_sync(job: Job) -> Embed:
+    core = _core(job)
+    job.closers.append(core.close)
+
+    def embed(text: str) -> list[float]:
+        return core.embed([text])[0]
+
+    return embed
+
+
+@client("together-embed", "async", home="ours", package=PACKAGE, form="query")
+def query_async(job: Job) -> Embed:
+    core = _core(job)
+    job.closers.append(core.aclose)
+
+    async def embed(text: str) -> list[float]:
+        return (await core.aembed([text]))[0]
+
+    return embed
+
+
+@client("together-embed LangChain", "sync", home="ours", package=PACKAGE, form="query")
+def langchain_query_sync(job: Job) -> Embed:
+    return _langchain(job).embed_query
+
+
+@client("together-embed LangChain", "async", home="ours", package=PACKAGE, form="query")
+def langchain_query_async(job: Job) -> Embed:
+    return _langchain(job).aembed_query
+
+
+@client("together-embed LlamaIndex", "sync", home="ours", package=PACKAGE, form="query")
+def llama_index_query_sync(job: Job) -> Embed:
+    return _llama_index(job).get_query_embedding
+
+
+@client(
+    "together-embed LlamaIndex", "async", home="ours", package=PACKAGE, form="query"
+)
+def llama_index_query_async(job: Job) -> Embed:
+    return _llama_index(job).aget_query_embedding

@@ -62,52 +62,6 @@ def together_sdk(job: Job) -> Embed:
     return _spread(job, send)
 
 
-def _baseten(job: Job) -> tuple[Any, Any]:
-    from baseten_performance_client import (
-        PerformanceClient,
-        RequestProcessingPreference,
-    )
-
-    preference = RequestProcessingPreference(
-        max_concurrent_requests=job.concurrency,
-        batch_size=job.batch,
-        max_chars_per_request=1_000_000,
-    )
-    return PerformanceClient(base_url=job.host, api_key=KEY), preference
-
-
-@client(
-    "baseten-performance-client",
-    "sync",
-    home="peers",
-    package="baseten-performance-client",
-)
-def baseten_sync(job: Job) -> Embed:
-    rust, preference = _baseten(job)
-
-    def embed(texts: list[str]) -> list[Any]:
-        reply = rust.embed(texts, model=MODEL, preference=preference)
-        return [item.embedding for item in reply.data]
-
-    return embed
-
-
-@client(
-    "baseten-performance-client",
-    "async",
-    home="peers",
-    package="baseten-performance-client",
-)
-def baseten_async(job: Job) -> Embed:
-    rust, preference = _baseten(job)
-
-    async def embed(texts: list[str]) -> list[Any]:
-        reply = await rust.async_embed(texts, model=MODEL, preference=preference)
-        return [item.embedding for item in reply.data]
-
-    return embed
-
-
 def _langchain_together(job: Job) -> Any:
     from langchain_together import TogetherEmbeddings
 
@@ -136,6 +90,28 @@ def langchain_together_sync(job: Job) -> Embed:
 )
 def langchain_together_async(job: Job) -> Embed:
     return cast("Embed", _langchain_together(job).aembed_documents)
+
+
+@client(
+    "langchain-together",
+    "sync",
+    home="peers",
+    package="langchain-together",
+    form="query",
+)
+def langchain_together_query_sync(job: Job) -> Embed:
+    return cast("Embed", _langchain_together(job).embed_query)
+
+
+@client(
+    "langchain-together",
+    "async",
+    home="peers",
+    package="langchain-together",
+    form="query",
+)
+def langchain_together_query_async(job: Job) -> Embed:
+    return cast("Embed", _langchain_together(job).aembed_query)
 
 
 def _langchain_openai(job: Job) -> Any:

@@ -1,9 +1,10 @@
 """Keep the list of clients that are compared, and what each is told.
 
-A client is a function that takes a `Job` and returns its `embed`: texts in, one vector
-a text out, in order. Where `embed` is a coroutine function, the function itself was
-called on the event loop that `embed` will run on. Nothing is imported at the top of a
-client's module that only its own environment holds.
+A client is a function that takes a `Job` and returns its `embed`. What that does is
+the client's form: "lists" and "array" take texts and give one vector a text, in order;
+"query" takes one text and gives its vector. Where `embed` is a coroutine function, the
+function itself was called on the event loop that `embed` will run on. Nothing is
+imported at the top of a client's module that only its own environment holds.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Embed = Callable[[list[str]], Any]
+Embed = Callable[[Any], Any]
 Make = Callable[["Job"], Embed]
 Colour = Literal["sync", "async"]
+Form = Literal["lists", "array", "query"]
 Home = Literal["ours", "peers"]
 
 MODEL = "bench/canned"
@@ -51,11 +53,13 @@ class Client:
     package: str  # whose version is reported
     share: int  # it is given one text in so many: the slow get fewer
     asks_base64: bool  # of its own accord
+    form: Form = "lists"
 
     @property
     def key(self) -> str:
         """The name that is one client's alone."""
-        return f"{self.name}, {self.colour}"
+        form = "" if self.form == "lists" else f", {self.form}"
+        return f"{self.name}, {self.colour}{form}"
 
 
 CLIENTS: dict[str, Client] = {}
@@ -69,11 +73,12 @@ def client(
     package: str,
     share: int = 1,
     asks_base64: bool = False,
+    form: Form = "lists",
 ) -> Callable[[Make], Make]:
     """Put the decorated function on the list."""
 
     def register(make: Make) -> Make:
-        made = Client(name, colour, make, home, package, share, asks_base64)
+        made = Client(name, colour, make, home, package, share, asks_base64, form)
         CLIENTS[made.key] = made
         return make
 

@@ -1,0 +1,113 @@
+"""Bring what was measured into the pages: tables between marks, and two pictures.
+
+`docs/benchmark.json` is what all of it is made of; a test makes it again and compares,
+so that no page claims what that file does not say.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from chart import MANNERS, SPEED, draw
+from report import spelled, verdict
+
+ROOT = Path(__file__).resolve().parent.parent
+JSON = "docs/benchmark.json"
+BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+IN_SHORT = (
+    ("Lists, float answers, async: of aiohttp by hand", "core"),
+    ("Lists, float answers, sync: of requests by hand", "core"),
+    ("Lists, base64 answers: of the same floors, on floats", "core, async"),
+    ("float32 arrays: of the Rust client, on floats", "base64, async"),
+    ("One query, warm, sync: of requests by hand", "core"),
+    ("The longest hold of the event loop", "core, floats"),
+    ("Peak memory of a stream into a .npy file", "1,000,000 texts"),
+    ("Share of what a limit lets through, nothing set", "8 in flight"),
+    ("Texts a second: times those of langchain-together", "LangChain, sync"),
+    ("Texts a second: times those of llama-index-together", "LlamaIndex, sync"),
+)
+"""The goals that the README shows."""
+
+
+def write_json(path: Path, found: dict[str, Any]) -> None:
+    """Write everything, a result a line."""
+    parts = []
+    for name, value in found.items():
+        if isinstance(value, list):
+            lines = ",\n".join(f"  {json.dumps(one)}" for one in value)
+            parts.append(f"{json.dumps(name)}: [\n{lines}\n]")
+        else:
+            parts.append(f"{json.dumps(name)}: {json.dumps(value, indent=1)}")
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def bring(found: dict[str, Any], root: Path = ROOT) -> None:
+    """Write the results, the pictures and the parts of the pages below `root`."""
+    write_json(root / JSON, found)
+    for name, text in made(found, root).items():
+        (root / name).write_text(text)
+
+
+def made(found: dict[str, Any], root: Path = ROOT) -> dict[str, str]:
+    """Return the files below `root` that are made of results, as they have to be."""
+    rows, about = found["rows"], found["about"]
+    note = f"{about['date']}, commit {about['commit']}; see docs/benchmark.md"
+    speed = draw("How fast embeddings clients are", SPEED, rows, note)
+    manners = draw("How embeddings clients behave", MANNERS, rows, note)
+    pages = {"docs/benchmark.md": _whole(found), "README.md": _short(found)}
+    return {
+        "docs/pictures/benchmark.svg": speed,
+        "docs/pictures/benchmark-manners.svg": manners,
+        **{name: _put(root / name, text) for name, text in pages.items()},
+    }
+
+
+def _put(path: Path, text: str) -> str:
+    """Return a page with `text` between its marks."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+
+
+def _whole(found: dict[str, Any]) -> str:
+    goals = found["goals"]
+    lines = [*found["about"]["words"], ""]
+    lines = [line for word in lines for line in (word, "")][:-1]
+    for group in dict.fromkeys(one["group"] for one in goals):
+        here = [one for one in goals if one["group"] == group]
+        measures = list(here[0]["values"])
+        bound = "at least" if here[0]["least"] else "at most"
+        lines += [f"**{group}**", "", _row("", *measures, bound, "")]
+        lines.append("|---|" + "---:|" * (len(measures) + 1) + "---|")
+        lines += [_row(one["what"], *_numbers(one), verdict(one)) for one in here]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _short(found: dict[str, Any]) -> str:
+    by_place = {(one["group"], one["what"]): one for one in found["goals"]}
+    lines = ["| what | measured | aim |", "|---|---:|---:|"]
+    for place in IN_SHORT:
+        one = by_place[place]
+        *values, target = _numbers(one)
+        bound = "≥" if one["least"] else "≤"
+        names = one["values"]
+        shown = " ".join(
+            f"{value} {name}" if len(names) > 1 else value
+            for name, value in zip(names, values, strict=True)
+        )
+        lines.append(_row(f"{place[0]} ({place[1]})", shown, f"{bound} {target}"))
+    about = found["about"]
+    lines += ["", f"Measured on {about['date']}, commit {about['commit']}."]
+    return "\n".join(lines)
+
+
+def _numbers(one: dict[str, Any]) -> list[str]:
+    values = [*one["values"].values(), one["target"]]
+    return [spelled(value, one["unit"]) for value in values]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
