@@ -73,8 +73,8 @@ def _put(path: Path, text: str) -> str:
 
 def _whole(found: dict[str, Any]) -> str:
     goals = found["goals"]
-    lines = [*found["about"]["words"], ""]
-    lines = [line for word in lines for line in (word, "")][:-1]
+    words = found["about"]["words"] if found["rows"] else ["Not measured yet."]
+    lines = [line for word in words for line in (word, "")]
     for group in dict.fromkeys(one["group"] for one in goals):
         here = [one for one in goals if one["group"] == group]
         measures = list(here[0]["values"])
@@ -100,7 +100,8 @@ def _short(found: dict[str, Any]) -> str:
         )
         lines.append(_row(f"{place[0]} ({place[1]})", shown, f"{bound} {target}"))
     about = found["about"]
-    lines += ["", f"Measured on {about['date']}, commit {about['commit']}."]
+    when = f"Measured on {about['date']}, commit {about['commit']}."
+    lines += ["", when if found["rows"] else "Not measured yet."]
     return "\n".join(lines)
 
 

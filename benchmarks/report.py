@@ -159,9 +159,9 @@ def verdict(one: dict[str, Any]) -> str:
 
 def _lines(rows: list[Row]) -> list[str]:
     heads, cells = COLUMNS[rows[0].task]
-    lines = [f"  {'':38}" + "".join(f"{head:>9}" for head in heads)]
+    lines = [f"  {'':42}" + "".join(f"{head:>9}" for head in heads)]
     for row in rows:
-        name = f"  {_name(row):38}"
+        name = f"  {_name(row):42}"
         if row.failed:
             lines += _failure(row, name)
             continue
