@@ -160,8 +160,10 @@ def test_rows_that_stand_at_several_places_share_no_memory(form: Any) -> None:
 @pytest.mark.parametrize("form", [LISTS, Arrays()], ids=["lists", "arrays"])
 @pytest.mark.parametrize("code", ["f", "d"])
 def test_kept_bytes_are_the_same_numbers_again(form: Any, code: str) -> None:
-    row = form.unpack(code, struct.pack(f"<2{code}", 0.5, -3.0))
-    assert list(row) == [0.5, -3.0]
+    kept = [(code, struct.pack(f"<2{code}", 0.5, -3.0))] * 2
+    kept.append(("d", struct.pack("<2d", 0.25, 4.0)))
+    block = form.unpack(kept)
+    assert [list(row) for row in block] == [[0.5, -3.0], [0.5, -3.0], [0.25, 4.0]]
     assert len(form.empty(2, 3)) == 2
 
 

@@ -15,6 +15,9 @@ from together_embed.engine.rows import Form
 from together_embed.engine.shape import AS_SENT, Shape
 from together_embed.errors import EmbeddingsError
 
+AT_ONCE = 1000
+"""Rows that are unpacked together: more are no faster, and need more memory."""
+
 
 class Group:
     """Texts that were handed in together, and the rows that come back for them.
@@ -108,13 +111,13 @@ class Group:
             self.missing -= 1  # nothing goes out that it could go along with
             self._known[order[0]] = 1
             order, count = order[1:] + order[:1], 0
-        self.reorder([*order, *range(len(order), len(self.unique))])
-        for new, place in enumerate(order[count:], count):
-            if known[place] is None:
-                continue
-            row = self._form.unpack(*known[place])  # type: ignore[misc]  # not None
-            self.recalled += self.put(new, [row], len(row))[0]
-            self.width = len(row)
+        if count or order[0]:  # else all of it is known, and in its order
+            self.reorder([*order, *range(len(order), len(self.unique))])
+        found = [row for row in known if row is not None]
+        for at in range(0, len(found), AT_ONCE):
+            block = self._form.unpack(found[at : at + AT_ONCE])
+            self.width = len(block[0])
+            self.recalled += self.put(count + at, block, self.width)[0]
 
     def leave_out(
         self,

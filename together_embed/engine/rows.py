@@ -46,8 +46,8 @@ class Form(Protocol):
             InvalidReply: A row is not right.
         """
 
-    def unpack(self, code: str, data: bytes) -> Any:
-        """Return a row that was kept as little-endian bytes, "f" or "d"."""
+    def unpack(self, rows: Sequence[tuple[str, bytes]]) -> Any:
+        """Return a block of rows that were kept as little-endian bytes, "f" or "d"."""
 
     def empty(self, count: int, width: int) -> Any:
         """Return what `count` rows will be put into."""
@@ -70,11 +70,11 @@ class Lists:
         spare(block)
         return block
 
-    def unpack(self, code: str, data: bytes) -> Row:
-        """Return the bytes as a list."""
-        row = _numbers(code, data)
-        spare([row])
-        return row
+    def unpack(self, rows: Sequence[tuple[str, bytes]]) -> list[Row]:
+        """Return the bytes as lists."""
+        block = [_numbers(code, data) for code, data in rows]
+        spare(block)
+        return block
 
     def empty(self, count: int, width: int) -> list[Row]:  # noqa: ARG002 - any width
         """Return a list of rows to come."""
@@ -129,9 +129,18 @@ class Arrays:
             raise _infinite(number)
         return block
 
-    def unpack(self, code: str, data: bytes) -> NDArray[Any]:
-        """Return the bytes as an array."""
-        return self._np.frombuffer(data, "<f4" if code == "f" else "<f8")
+    def unpack(self, rows: Sequence[tuple[str, bytes]]) -> NDArray[Any]:
+        """Return the bytes as one array."""
+        numpy = self._np
+        if {code for code, _ in rows} == {"f"}:
+            joined = numpy.frombuffer(b"".join(data for _, data in rows), "<f4")
+            block: NDArray[Any] = joined.reshape(len(rows), -1)
+            return block
+        types = {"f": "<f4", "d": "<f8"}
+        stacked: NDArray[Any] = numpy.stack(
+            [numpy.frombuffer(data, types[code]) for code, data in rows]
+        )
+        return stacked
 
     def empty(self, count: int, width: int) -> NDArray[np.float32]:
         """Return an array whose rows are to come."""
