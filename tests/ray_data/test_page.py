@@ -41,7 +41,7 @@ LOOPBACK = {
 }
 """How the programs are kept on this machine, and small."""
 MISSING = {
-    "with_ray": None if find_spec("ray.data") else "Ray has no wheel for this Python",
+    "with_ray": None if find_spec("ray") else "Ray has no wheel for this Python",
     "with_dask": None if find_spec("dask") else "Dask is not installed",
     "with_spark": None
     if find_spec("pyspark") and shutil.which("java")
