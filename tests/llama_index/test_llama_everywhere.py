@@ -28,7 +28,7 @@ def test_sixteen_threads_share_one_model(make, endpoint, texts, vectors):
         many = list(threads.map(model.get_text_embedding_batch, [texts] * 16))
     assert many == [vectors] * 16
     assert endpoint.in_flight_max <= 8
-    assert endpoint.requests == 16 * 25
+    assert 25 <= endpoint.requests <= 16 * 25  # what is on its way is asked for once
 
 
 def test_threads_ask_single_questions_side_by_side(make, texts, vectors):

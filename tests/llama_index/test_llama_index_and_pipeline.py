@@ -48,7 +48,7 @@ async def atop(index: VectorStoreIndex, question: str) -> str:
 
 @pytest.mark.parametrize("settings", [{}, {"embed_batch_size": 10}])
 def test_an_index_is_built_with_many_requests_in_flight_and_finds(settings):
-    with LocalEndpoint(delay=0.1) as endpoint:
+    with LocalEndpoint(delay=0.4) as endpoint:
         model = TogetherEmbedding("m", api_base=endpoint.base_url, **settings)
         count = 12 * model.embed_batch_size
         many = [
