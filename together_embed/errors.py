@@ -8,6 +8,7 @@
     ├── store.StoreError                   a file cannot be used, where that matters
     └── RequestError                       a request failed; attempts tell its history
         ├── ConnectionFailedError (ConnectionError)    no connection, or it broke
+        │   └── CertificateError            the server's certificate is not trusted
         ├── RequestTimeoutError (TimeoutError)         no whole answer in time
         ├── InvalidResponseError                       a 200 that is not right
         └── StatusError                                any other status
@@ -43,6 +44,7 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "CertificateError",
     "ConfigurationError",
     "ConnectionFailedError",
     "DeadlineExceededError",
@@ -222,6 +224,16 @@ class ConnectionFailedError(RequestError, ConnectionError):
 
     transient = True
     advice = "Check base_url, the network and the proxy settings."
+
+
+class CertificateError(ConnectionFailedError):
+    """The server's certificate is not trusted; it got neither the key nor a text."""
+
+    transient = False
+    advice = (
+        "Check base_url's host and this machine's clock; name a private authority by "
+        "REQUESTS_CA_BUNDLE or SSL_CERT_FILE."
+    )
 
 
 class RequestTimeoutError(RequestError, TimeoutError):

@@ -22,6 +22,7 @@ from together_embed.engine.verdict import wants_fewer
 from together_embed.errors import (
     Attempt,
     BadRequestError,
+    CertificateError,
     ConnectionFailedError,
     ForbiddenError,
     InvalidResponseError,
@@ -110,6 +111,8 @@ class Aftermath:
             return self._again(ticket, error, None, now, late=late)
         if lost.cause is Cause.TOO_LARGE:
             return Over(InvalidResponseError(reason), 200)
+        if lost.cause is Cause.UNTRUSTED:
+            return Over(CertificateError(reason))
         error = ConnectionFailedError(reason)
         unreachable = lost.cause is Cause.UNREACHABLE
         if unreachable and ticket.batch.retries >= retry.UNREACHABLE_RETRIES:

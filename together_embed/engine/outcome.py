@@ -29,6 +29,7 @@ class Cause(Enum):
 
     CLOSED_EARLY = "the connection was closed before the answer began"
     UNREACHABLE = "no connection could be made"
+    UNTRUSTED = "the server's certificate is not trusted"
     CONNECTION = "the connection broke"
     TIMEOUT = "no whole answer in time"
     TOO_LARGE = "the answer is larger than any right one"

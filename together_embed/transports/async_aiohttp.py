@@ -172,6 +172,8 @@ def lost(error: Exception, *, began: bool) -> Lost:
     detail = type(error).__name__
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         return Lost(Cause.TIMEOUT, detail)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Lost(Cause.UNTRUSTED, detail)
     if isinstance(error, aiohttp.ClientConnectorError):
         return Lost(Cause.UNREACHABLE, detail)
     closed = isinstance(error, aiohttp.ServerDisconnectedError) or (

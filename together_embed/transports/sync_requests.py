@@ -7,6 +7,7 @@ each request.
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import requests
@@ -92,8 +93,10 @@ def lost(error: Exception, *, began: bool) -> Lost:
     """
     reason = _root(error)
     detail = type(reason).__name__
-    untrusted = isinstance(error, requests.exceptions.SSLError) and not began
-    if untrusted or isinstance(reason, urllib3_errors.NewConnectionError):
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return Lost(Cause.UNTRUSTED, detail)
+    greeting = isinstance(error, requests.exceptions.SSLError) and not began
+    if greeting or isinstance(reason, urllib3_errors.NewConnectionError):
         return Lost(Cause.UNREACHABLE, detail)
     if isinstance(
         reason, (requests.Timeout, urllib3_errors.TimeoutError, TimeoutError)
