@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check docs bench clean
+.PHONY: help demo test faults lint check docs bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ demo: $(VENV)/.demo ## index these docs in both frameworks and ask three questio
 
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev ## the fault suite at its full size; an hour
+	FAULTS=full $(BIN)/python -m pytest -s tests/faults
 
 lint: $(VENV)/.dev ## ruff, mypy strict, pyright
 	$(BIN)/ruff check .
