@@ -1,4 +1,4 @@
-"""Print how the engine fares in every regime: `python -m simulation [--json]`."""
+"""Print how the engine fares in every regime: `python -m simulation [--seeds 5]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import time
 from dataclasses import asdict
 
-from simulation.measure import Result, measure
+from simulation.measure import Result, measure, worst
+from simulation.other import LONG, OTHER
 from simulation.regimes import REGIMES
 
 HEADING = f"{'regime':<32} {'share':>6} {'refused':>8} {'to 90 %':>8} {'fair':>5}"
@@ -28,16 +29,19 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
     parser.add_argument("name", nargs="?", default="", help="part of a regime's name")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="the worst of so many")
+    parser.add_argument("--other", action="store_true", help="regimes of other numbers")
+    parser.add_argument("--long", action="store_true", help="hours, 100,000,000 texts")
     parser.add_argument("--json", action="store_true", help="print JSON")
     asked = parser.parse_args()
     results = []
     if not asked.json:
         print(f"{HEADING} {'sent':>7} {'took':>6}")
-    for regime in REGIMES:
+    chosen = OTHER if asked.other else LONG if asked.long else REGIMES
+    for regime in chosen:
         if asked.name in regime.name:
             began = time.perf_counter()
-            results.append(measure(regime, asked.seed))
+            results.append(worst([measure(regime, n) for n in range(asked.seeds)]))
             if not asked.json:
                 took = time.perf_counter() - began
                 print(row(results[-1], took), flush=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simulation.regimes import Regime
-from simulation.world import Landing, World
+from simulation.world import Landing
 
 START = 10
 """Requests of each client that count as its start."""
@@ -25,7 +25,8 @@ class Result:
     Attributes:
         name: The regime's.
         share: Texts answered, over what the ideal would have been, after the start.
-        refused: Requests that were refused, over all, after the start.
+        refused: Requests that were refused, over all, after the start; those that a
+            server refuses whatever a client does are not counted.
         ninety: Seconds until 90 % of the ideal are reached over five seconds; None is
             never.
         fairness: Jain's index over the clients: 1 is equal shares.
@@ -49,7 +50,7 @@ def measure(regime: Regime, seed: int = 0) -> Result:
     start = min(START * regime.clients, len(landings) - 1)
     begin = max(landings[start].sent_at, regime.from_second)
     counted = [landing for landing in landings if landing.sent_at >= begin]
-    refused = sum(landing.status in REFUSALS for landing in counted)
+    refused = sum(one.status in REFUSALS and not one.accident for one in counted)
     right = [0] * regime.clients
     for landing in landings:
         if landing.status == 200 and landing.at >= begin:
@@ -62,6 +63,20 @@ def measure(regime: Regime, seed: int = 0) -> Result:
         sum(right) ** 2 / max(1, len(right) * sum(n * n for n in right)),
         len(landings),
         sum(client.failed for client in world.clients),
+    )
+
+
+def worst(results: list[Result]) -> Result:
+    """Return the worst of each number of a regime's results."""
+    moments = [result.ninety for result in results]
+    return replace(
+        results[0],
+        share=min(result.share for result in results),
+        refused=max(result.refused for result in results),
+        ninety=None if None in moments else max(filter(None, moments), default=0.0),
+        fairness=min(result.fairness for result in results),
+        requests=sum(result.requests for result in results),
+        failed=sum(result.failed for result in results),
     )
 
 
@@ -85,8 +100,3 @@ def _ninety(regime: Regime, landings: list[Landing]) -> float | None:
             return moment - regime.from_second
         moment += 0.25
     return None
-
-
-def report(world: World) -> str:
-    """Say in a line what each client has settled on."""
-    return "; ".join(str(client.stats) for client in world.clients[:3])

@@ -181,7 +181,6 @@ REGIMES = [
         lambda now: 0.0 if now < 1200 else 32 / MEAN,
         seconds=1400,
         from_second=1200,
-        max_retries=1000,
     ),
     Regime(
         "2 % 20 times slower, 32 slots",

@@ -228,12 +228,14 @@ class Picky:
         return self.inner.arrive(now, texts, size)
 
 
+ACCIDENT = {"x-accident": "1"}
+"""On a refusal that no client has caused."""
 FAULTS: tuple[Outcome, ...] = (
-    wrong(429),
-    wrong(429, {"retry-after": "1"}),
+    wrong(429, ACCIDENT),
+    wrong(429, {**ACCIDENT, "retry-after": "1"}),
     wrong(500),
     wrong(502),
-    wrong(503),
+    wrong(503, ACCIDENT),
     wrong(504),
     Lost(Cause.CLOSED_EARLY),
     Lost(Cause.CONNECTION),

@@ -49,6 +49,7 @@ class Landing:
         status: Its status, 0 where there was no answer.
         client: Which client's it was.
         texts: How many texts it held.
+        accident: It failed whatever the client did.
     """
 
     at: float
@@ -56,6 +57,7 @@ class Landing:
     status: int
     client: int
     texts: int
+    accident: bool = False
 
 
 class Client:
@@ -175,9 +177,10 @@ class Call:
     def _land(self, ticket: Ticket, outcome: Outcome) -> None:
         now = self._world.now
         status = outcome.status if isinstance(outcome, Reply) else 0
+        accident = isinstance(outcome, Reply) and "x-accident" in outcome.headers
         texts = ticket.batch.stop - ticket.batch.start
         self._world.landings.append(
-            Landing(now, ticket.sent_at, status, self._client.number, texts)
+            Landing(now, ticket.sent_at, status, self._client.number, texts, accident)
         )
         if self.over_at <= now:
             self.job.release(ticket, outcome, now)

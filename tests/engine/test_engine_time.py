@@ -5,11 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from virtual import Ask, Served, World, always, bad, good, lost, script, vector
+from virtual import Ask, Served, Server, World, always, bad, good, lost, script, vector
 
 from together_embed.engine import retry
-from together_embed.engine.outcome import Cause
-from together_embed.errors import DeadlineExceededError, RequestTimeoutError
+from together_embed.engine.outcome import Cause, Reply
+from together_embed.errors import (
+    DeadlineExceededError,
+    NoReplicaError,
+    RequestTimeoutError,
+)
 
 DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
 LATER = "Sun, 22 Nov 2026 10:00:07 GMT"
@@ -202,6 +206,43 @@ def test_the_wait_for_a_permit_is_no_part_of_a_requests_time() -> None:
     )
     assert world.embed(["a", "b", "c"]) == [vector(t) for t in "abc"]
     assert len(world.asks) == 3
+
+
+# A deployment that starts
+
+
+def starting_until(moment: float) -> Server:
+    body = b'{"error": {"message": "no replica", "type": "routing_error"}}'
+    cold = Reply(503, {}, body)
+    return lambda ask: good(ask.texts) if ask.at - 100.0 >= moment else cold
+
+
+def test_a_start_of_twenty_minutes_is_waited_out_and_costs_no_retries() -> None:
+    world = World(starting_until(1200.0), max_retries=1, batch_size=1)
+    assert world.embed(["a", "b", "c"]) == [vector(text) for text in "abc"]
+    assert 1200.0 <= world.now - 100.0 <= 1200.0 + 2 * retry.MAX_DELAY
+    gaps = [b - a for a, b in pairwise(moments(world))]
+    assert max(gaps) <= retry.MAX_DELAY
+    assert len(world.asks) < 1200.0  # one careful request at a time
+
+
+def test_a_start_is_not_waited_for_without_end() -> None:
+    world = World(starting_until(1e9), max_retries=1)
+    assert isinstance(world.failure(["a"]), NoReplicaError)
+    waited = world.now - 100.0
+    assert retry.STARTUP <= waited <= retry.STARTUP + 2 * retry.MAX_DELAY
+
+
+def test_a_start_is_waited_for_no_longer_than_the_deadline() -> None:
+    world = World(starting_until(1e9), deadline=30.0)
+    assert isinstance(world.failure(["a"]), DeadlineExceededError)
+    assert world.now == 130.0
+
+
+def test_who_wants_no_retries_does_not_wait_for_a_start() -> None:
+    world = World(starting_until(1e9), max_retries=0)
+    assert isinstance(world.failure(["a"]), NoReplicaError)
+    assert len(world.asks) == 1
 
 
 # The encoding

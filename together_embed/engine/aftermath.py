@@ -26,6 +26,7 @@ from together_embed.errors import (
     ConnectionFailedError,
     ForbiddenError,
     InvalidResponseError,
+    NoReplicaError,
     PayloadTooLargeError,
     RequestError,
     RequestTimeoutError,
@@ -184,6 +185,12 @@ class Aftermath:
         # Known to be refused counts too: this one went out before that was known.
         return self._dialect.base64 is not True
 
+    def _may_try(self, batch: Batch, error: RequestError, now: float) -> bool:
+        """Tell whether a batch may go out again: a start is waited for by the clock."""
+        if isinstance(error, NoReplicaError) and self._policy.max_retries:
+            return batch.count_start(now) < retry.STARTUP
+        return error.transient and batch.retries < self._policy.max_retries
+
     def _again(
         self,
         ticket: Ticket,
@@ -203,7 +210,7 @@ class Aftermath:
         if error.transient and late:  # not its own time is over, but the call's
             batch.tries.append(attempt(ticket, error, status, now))
             return FIRST
-        if not error.transient or batch.retries >= self._policy.max_retries:
+        if not self._may_try(batch, error, now):
             return Over(error, status)
         batch.tries.append(attempt(ticket, error, status, now))
         if stale:

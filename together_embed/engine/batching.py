@@ -22,6 +22,8 @@ class Batch:
         most: How many texts of it may go out together; 0 is all.
         plain: It is to be asked for without `encoding_format`, after one try with it.
         course: What it has been through, in numbers.
+        starts: How many of the tries met a deployment that was starting.
+        started_at: When the first of them did.
     """
 
     group: Group
@@ -33,6 +35,8 @@ class Batch:
     stale: int = 0
     plain: bool = False
     course: Course = field(default_factory=Course)
+    starts: int = 0
+    started_at: float | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -41,8 +45,18 @@ class Batch:
 
     @property
     def retries(self) -> int:
-        """How many tries count as retries: to drop the encoding is none."""
-        return len(self.tries) - self.plain
+        """How many tries count as retries: no dropped encoding, no start."""
+        return len(self.tries) - self.plain - self.starts
+
+    def count_start(self, now: float) -> float:
+        """Count a try that met a deployment that is starting.
+
+        Returns:
+            For how many seconds it has met that.
+        """
+        self.starts += 1
+        self.started_at = now if self.started_at is None else self.started_at
+        return now - self.started_at
 
     @property
     def indices(self) -> tuple[int, ...]:

@@ -1,18 +1,20 @@
 """Whose fault a refusal is: too many in flight, or too many a second.
 
 A cap shows in that refusals come only where more is in flight than was accepted of
-late; a rate in that they also come where less is. Each refusal is one vote. Until the
-votes agree, both the window and the pace give way.
+late; a rate in that they also come where less is. Each refusal is one vote; two more
+for the one than for the other decide, and hold until two more for the other do. A
+server that counts over so short a time that it minds closeness shows in the gaps
+between requests.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from enum import Flag
+from itertools import pairwise
 
 from together_embed.engine.signals import Permit
 
-FRESH, FRESH_TRIPS = 16, 3
+FRESH, FRESH_TRIPS = 32, 3
 """What is of late: the newest requests, or those of so many round trips."""
 MARGIN = 1 / 8
 """A server with a cap takes more than that while its answers are on their way back, as
@@ -27,14 +29,6 @@ AGREED, MOST = 2, 4
 """Votes that decide, and votes that are remembered."""
 
 
-class Fault(Flag):
-    """What has to give way."""
-
-    WINDOW = 1
-    PACE = 2
-    BOTH = 3
-
-
 class Jury:
     """Judges refusals by what went out before them."""
 
@@ -43,6 +37,7 @@ class Jury:
         self._votes = 0  # below zero for a cap, above for a rate
         self._crowded = 0  # in a row
         self._sent_at = 0.0
+        self._pace = False
 
     def sent(self, permit: Permit) -> None:
         """Take notice of a request that goes out."""
@@ -50,24 +45,24 @@ class Jury:
         self._sent_at = permit.given_at
         self._sent.append(permit)
 
-    def least_gap(self, permit: Permit) -> float | None:
-        """Return the seconds between requests that the server takes, if it minds them.
+    def closest(self, permit: Permit) -> float:
+        """Return the least gap before a request that was accepted of late.
 
         Args:
             permit: A refused request's permit, with those before it.
         """
-        last = permit.serial - FRESH
-        gaps = [
-            one.gap
-            for one in self._sent
-            if one.level and last <= one.serial < permit.serial
-        ]
-        crowded = len(gaps) > FEW and permit.gap < CLOSER * min(gaps)
-        self._crowded = self._crowded + 1 if crowded else 0
-        return min(gaps) if self._crowded >= CROWDED else None
+        late = [one for one in self._sent if one.serial < permit.serial]
+        gaps = [after.gap for one, after in pairwise(late) if one.level and after.level]
+        return min(gaps, default=0.0)
 
-    def judge(self, permit: Permit, trip: float, *, steady: bool) -> Fault:
-        """Tell what a refusal that is news speaks for, with those before it.
+    def is_crowded(self, permit: Permit, closest: float) -> bool:
+        """Tell whether requests are refused for being close, this one too."""
+        close = permit.gap < CLOSER * closest
+        self._crowded = self._crowded + 1 if close else 0
+        return self._crowded >= CROWDED
+
+    def judge(self, permit: Permit, trip: float, *, steady: bool) -> bool:
+        """Tell whether a refusal that is news is about the pace, with those before it.
 
         Args:
             permit: The refused request's permit.
@@ -84,18 +79,14 @@ class Jury:
             and one.serial < permit.serial
             and (one.given_at >= since or one.serial >= last)
         ]
-        beyond = int(permit.level * (1 + MARGIN))
+        beyond = permit.level + int(permit.level * MARGIN)
         if len(levels) <= FEW:
-            if not steady:
-                return Fault.BOTH
-            self._votes = max(-MOST, self._votes - 1)
-        elif sum(level > beyond for level in levels) > FEW:
+            self._votes = max(-MOST, self._votes - steady)
+        elif sum(level >= beyond for level in levels) >= MANY:
             self._votes = min(MOST, self._votes + 1)
-        elif len(levels) >= MANY and self._votes < 0:
-            self._votes += 1
-        if abs(self._votes) < AGREED:
-            return Fault.BOTH
-        return Fault.WINDOW if self._votes < 0 else Fault.PACE
+        if abs(self._votes) >= AGREED:
+            self._pace = self._votes > 0
+        return self._pace
 
     @staticmethod
     def strike(permit: Permit) -> None:

@@ -20,11 +20,12 @@ a second. Who waits for a moment is the first line, told for how long. Nobody po
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from together_embed.engine.blame import Fault, Jury
+from together_embed.engine.blame import Jury
 from together_embed.engine.brake import LONG, Brake
 from together_embed.engine.pace import Metre, Pace
 from together_embed.engine.quota import Budget
@@ -96,12 +97,13 @@ class Flow:
         tokens_per_minute: float | None = None,
     ) -> None:
         self._lock = lock
+        self._ceiling = ceiling
         self._window = Window(ceiling)
         self._pace = Pace()
         self._brake = Brake(policy)
         self._budget = Budget()
         self._jury = Jury()
-        self._judged, self._fault = -1, Fault.BOTH  # the last refusal's
+        self._judged, self._paced = -1, False
         self._requests = Metre(requests_per_second, SLACK)
         self._tokens = Metre(tokens_per_minute and tokens_per_minute / 60, SLACK)
         self._in_flight = 0
@@ -115,6 +117,7 @@ class Flow:
         self._strained = 0  # in a row
         self._usual = 0.0  # seconds of a request, smoothed
         self._spread_until = 0.0
+        self._least = math.inf
         self._refused = 0
         self._calm_at = 0.0
         self.holds = False
@@ -129,6 +132,7 @@ class Flow:
     ) -> None:
         """Replace the user's bounds; what is in flight over them is let land."""
         with self._lock:
+            self._ceiling = ceiling
             self._window.bound(ceiling)
             self._requests.set_rate(requests_per_second, now)
             self._tokens.set_rate(tokens_per_minute and tokens_per_minute / 60, now)
@@ -143,6 +147,9 @@ class Flow:
     @property
     def limit(self) -> int:
         """How many requests may be in flight together now."""
+        if self._paced and self._pace.rate is not None:
+            needed = self._pace.in_flight(min(self._least, self._usual))
+            return min(self._ceiling, max(self._window.size, needed))
         return self._window.size
 
     @property
@@ -237,6 +244,7 @@ class Flow:
             self._strained = 0
             usual = self._usual or report.seconds
             self._usual = usual + (report.seconds - usual) / 16
+            self._least = min(self._least, self._usual)
             self._window.right(permit, report.seconds, report.size, self._serial)
             after = self._serial - permit.serial
             self._budget.learn(report.quota, permit.serial, after, now)
@@ -253,31 +261,29 @@ class Flow:
         pause = self._brake.release(permit, now)
         if pause > LONG:
             self._window.restart()
-        elif pause:
-            self._pace.forget_marks()  # nothing was sent: no measure of the server
+            self._pace.marks.clear()  # nothing was sent: no measure of the server
 
     def _refuse(self, permit: Permit, hint: float | None, now: float) -> bool:
-        """Find what is to blame: the number in flight, or the pace; perhaps both."""
+        """Find what is to blame: the number in flight, or the pace."""
         newest, window, pace = self._serial, self._window, self._pace
         news = permit.serial > self._judged
-        pace.mark(permit)
+        pace.marks.add(permit)
         self._budget.refused()
-        gap: float | None = None
         if news:
             self._judged = newest
-            steady = window.is_steady
-            self._fault = self._jury.judge(permit, self._usual, steady=steady)
-            gap = self._jury.least_gap(permit)
-            if gap or (pace.expects_refusal and permit.level < window.size):
-                self._fault = Fault.PACE
+            gap = self._jury.closest(permit)
+            crowded = self._jury.is_crowded(permit, gap)
+            self._paced = pace.expects_refusal or self._jury.judge(
+                permit, self._usual, steady=window.is_steady
+            )
+            if crowded and pace.rate is None:
+                self._paced = True
+                pace.space(gap, now)
+            elif self._paced:
+                self._paced = pace.refused(now, gap)
         self._jury.strike(permit)
-        if self._fault & Fault.WINDOW:
-            least = pace.in_flight(self._usual) if self._fault & Fault.PACE else 1
-            window.refused(self._in_flight, newest, least, news=news)
-        if news and gap:
-            pace.space(gap, now)
-        elif news and self._fault & Fault.PACE:
-            pace.refused(now, sure=self._fault is Fault.PACE)
+        if not self._paced:
+            window.refused(permit, self._in_flight, news=news)
         if self._in_flight:
             hint = self._brake.hint(hint)
         if hint is not None or self._in_flight == 0:
@@ -289,8 +295,8 @@ class Flow:
         self._strained += 1
         if self._strained >= OUTAGE or self._brake.probing:
             news = permit.serial > self._judged
-            self._judged, self._fault = self._serial, Fault.WINDOW
-            self._window.refused(self._in_flight, self._serial, 1, news=news)
+            self._judged, self._paced = self._serial, False
+            self._window.refused(permit, self._in_flight, news=news)
             if self._in_flight == 0:
                 self._brake.pull(permit, now, hint, self._serial)
 
@@ -340,7 +346,7 @@ class Flow:
 
     def _opens_at(self, now: float) -> float | None:
         """Return when the next request may go out: None is when another lands."""
-        if self._in_flight >= (1 if self._brake.probing else self._window.size):
+        if self._in_flight >= (1 if self._brake.probing else self.limit):
             return self._revoke(now)
         return self._ready_at
 
@@ -366,7 +372,7 @@ class Flow:
                 self._in_flight -= len(line.granted)
                 line.granted, line.want = [], 0
             self._offers.popleft()
-            if self._in_flight < self._window.size:
+            if self._in_flight < self.limit:
                 return now
         return None
 
@@ -386,7 +392,7 @@ class Flow:
         self._jury.sent(permit)
         line.new = False
         if self._refused:
-            self._spread_until = now + self._usual / (SPREAD * self._window.size)
+            self._spread_until = now + self._usual / (SPREAD * self._window.safe)
         self._pace.send(now, self._usual)
         self._budget.send(self._serial, now)
         self._requests.charge(1, now)

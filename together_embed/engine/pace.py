@@ -1,51 +1,62 @@
 """How many requests, or tokens, a second: as told by the user, or learned.
 
-A metre spaces what goes out evenly. A learned rate follows from the refusals: at each
-of them the server had nothing left, so what it accepted between two is what it grants
-in that time, whatever burst it allows. From there the pace goes through a cycle: a
-little under that rate, slowly over it until the next refusal comes, and ever faster if
-none does.
+A metre spaces what goes out evenly. A learned pace follows from the refusals (`marks`):
+it is set to the rate that they measure, and goes through a cycle: a little under that
+rate, slowly over it until the next refusal comes, and ever faster if none does.
+
+What is measured is too little where the server allows no burst, since what it did not
+use is lost to it. So a cycle that ended well above the rate is followed by a guess
+between what was measured and the pace that was refused. A guess that is refused at once
+is taken back, and the next ones come more seldom.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 
-from together_embed.engine.signals import Permit
+from together_embed.engine.marks import TELLING, Marks
 
 CYCLE = 100
 """Requests from one refusal to the next, once a rate is known well: half of the two per
 cent that a server is to be bothered with at most."""
-LEAST_CYCLE = 8
+BRISK, SPARE = 64, 0.017
+"""The same, as long as no more than this share of all requests was refused: what the
+search did not cost is there for following a rate that changes."""
+LEAST_CYCLE = 24
 """The same, while nothing but a few requests tells the rate."""
+DEAR = 4
+"""So many refusals in one cycle make the next as many times as long, at most: at a high
+rate several requests are on their way when the first of them is refused."""
 UNDER, OVER = 0.98, 1.04
 """Where a cycle begins and where it stands after `CYCLE` requests, as shares of the
 rate: what is saved in the first half is spent in the second."""
 SPEED_UP = 0.25
 """The share of a cycle in which the pace doubles when the refusal does not come."""
+LEAST_SPEED_UP = 4
+"""Requests in which it doubles at least."""
 LIFTED = 8.0
 """Times the rate: at that pace without a refusal there is no such limit any more."""
 SURPRISE = 8
 """A refusal sooner than this in a cycle may say that the rate has fallen; two in a row
 do."""
 FALL = 0.8
-"""What remains of the rate after them."""
+"""What remains of the rate after them; the third takes its square, and so on."""
 BINDING = 1.5
 """Times the rate: what goes out by such a pace is limited by something else."""
-TELLING = 16
-"""Requests accepted between two refusals that are worth a rate."""
 ALIKE = 0.75
 """A rate that is found again within this factor is the same, and as well known."""
-FUTILE = 3
-"""Refusals in a row at a pace under the rate that show it to be none: some servers, or
-what stands before them, refuse now and then whatever one does."""
-DEAF = 1000
-"""Requests for which such refusals are borne then."""
-CROWD, WITHIN = 4, 32
-"""So many refusals within so many requests are heard all the same."""
-MARKS = 64
-"""Refusals that are remembered."""
+FAR = 2.0
+"""Times the rate: where a cycle ended at that pace, the middle (of the logarithms) of
+what was measured and what was refused is tried."""
+NEARLY = 0.985
+"""Where it ended closer, the server may mind closeness: this share of the pace at which
+two requests were accepted behind each other is tried."""
+CLOSE = 0.5
+"""A request that was accepted this much closer than the pace says that it does not."""
+WARIEST = 16
+"""Cycles without a guess, at most, after guesses that failed."""
+DUE = 2 / 3
+"""The share of a cycle after which a refusal is what is expected."""
 
 
 class Metre:
@@ -76,30 +87,36 @@ class Metre:
 
 
 class Pace(Metre):
-    """The rate of requests that a server's refusals have taught."""
+    """The rate of requests that a server's refusals have taught.
+
+    Attributes:
+        marks: The refusals.
+    """
 
     __slots__ = (
+        "_begun_with",
+        "_caution",
         "_cycle",
-        "_deaf_until",
-        "_futile",
+        "_guessed",
         "_known",
-        "_marks",
-        "_refused",
+        "_measured",
         "_sent",
         "_surprises",
+        "_wary",
+        "marks",
     )
 
     def __init__(self) -> None:
         super().__init__(None)
+        self.marks = Marks()
         self._known = 0.0  # requests a second, what the cycle turns about
+        self._measured = 0.0  # the same, as the last refusal told it
         self._cycle = LEAST_CYCLE
         self._sent = 0  # in this cycle
+        self._begun_with = 0  # refusals before this cycle
         self._surprises = 0  # in a row
-        self._futile = 0  # in a row
-        self._deaf_until = 0
-        self._refused = 0
-        # Refusals: the serial, the moment, and how many there had been.
-        self._marks: deque[tuple[int, float, int]] = deque(maxlen=MARKS)
+        self._guessed = False  # what is known is a guess
+        self._wary, self._caution = 0, 1  # cycles until one is made; after a failure
 
     def send(self, now: float, trip: float) -> None:
         """Take notice of a request that goes out; one takes `trip` seconds."""
@@ -111,15 +128,9 @@ class Pace(Metre):
         if over <= 0:
             share = UNDER + (OVER - UNDER) * self._sent / self._cycle
         else:  # no faster than the answers can tell
-            doubling = max(self._cycle * SPEED_UP, self._known * trip)
-            share = float(OVER * 2.0 ** (over / doubling))
+            by_cycle, by_trip = self._cycle * SPEED_UP, self._known * trip
+            share = OVER * math.pow(2, over / max(LEAST_SPEED_UP, by_cycle, by_trip))
         self.rate = None if share > LIFTED else self._known * share
-
-    def mark(self, permit: Permit) -> None:
-        """Remember a refusal as a moment at which nothing was left."""
-        self._refused += 1
-        if not self._marks or permit.serial > self._marks[-1][0]:
-            self._marks.append((permit.serial, permit.given_at, self._refused))
 
     @property
     def expects_refusal(self) -> bool:
@@ -130,13 +141,8 @@ class Pace(Metre):
         return self.rate is not None and 1 < self.rate / self._known < BINDING
 
     def in_flight(self, trip: float) -> int:
-        """Return how many in flight the known rate needs, by Little's law."""
-        measured = self._measure()
-        return math.ceil(0.95 * measured * trip) if measured else 1
-
-    def forget_marks(self) -> None:
-        """Measure from the next refusal on."""
-        self._marks.clear()
+        """Return how many in flight are enough for the rate: twice what it needs."""
+        return math.ceil(2 * (self.rate or 0.0) * trip) + 1
 
     def space(self, gap: float, now: float) -> None:
         """Send no closer than a server that minds closeness has taken.
@@ -145,66 +151,94 @@ class Pace(Metre):
             gap: Seconds between two requests.
             now: The moment.
         """
-        if self.rate is not None and self._known < 1 / gap < self.rate:
-            self._cycle = min(CYCLE, 2 * self._cycle)
-        self._known = 1 / gap
+        self._known, self._cycle = 1 / gap, LEAST_CYCLE
         self._begin(now)
 
-    def refused(self, now: float, *, sure: bool) -> None:
-        """Learn the rate from what was accepted since an earlier refusal.
+    def refused(self, now: float, closest: float) -> bool:
+        """Learn from a refusal that is about the pace, and begin a new cycle.
 
         Args:
             now: The moment.
-            sure: It is the pace that is to blame.
+            closest: The least seconds of late between requests that were accepted.
+
+        Returns:
+            Whether it is: else refusals come whatever the pace is.
         """
-        newest = self._marks[-1][0]
-        if self._is_noise(newest):
-            return
-        measured = self._measure(sure)
-        self._surprises = self._surprises + 1 if self._sent < SURPRISE else 0
-        if self.rate is None:
-            if measured is None:
-                return
-            near = ALIKE < measured / (self._known or measured) < 1 / ALIKE
-            self._cycle = self._cycle if near else LEAST_CYCLE
-            self._known = measured
-        elif self._sent >= self._cycle:
-            self._known = measured or self._known
-            self._cycle = min(CYCLE, 2 * self._cycle)
-        elif self._surprises > 1:
-            self._known *= FALL
-            self._cycle = max(LEAST_CYCLE, self._cycle // 2)
-        elif not self._surprises and measured:
-            self._known = min(self._known, measured)
+        measured = self.marks.measure()
+        if measured is None or self.marks.are_borne:
+            return False
+        if self._is_futile():
+            self.rate = None
+            return True
+        self._set_known(measured, closest)
+        self._set_cycle(measured)
+        self._measured = measured
         self._begin(now)
+        return True
+
+    @property
+    def _tried(self) -> float:
+        """The present pace; more than a cycle tries where nothing limits it."""
+        return self.rate or 1.01 * LIFTED * self._known
+
+    def _is_futile(self) -> bool:
+        """Tell whether refusals have shown that they come whatever the pace is."""
+        if self._sent >= DUE * self._cycle and self._cycle >= CYCLE // 2:
+            self.marks.count_telling()
+        elif self._tried < self._known and self._sent >= SURPRISE and not self._guessed:
+            return self.marks.count_futile()
+        return False
+
+    def _set_known(self, measured: float, closest: float) -> None:
+        soon = self.rate is not None and self._sent < SURPRISE
+        self._surprises = self._surprises + 1 if soon else 0
+        guessed, self._guessed = self._guessed, False
+        if not self._known:
+            self._known = measured
+        elif guessed and self._sent < max(TELLING, self._cycle // 2):
+            self._known = min(self._known, measured)  # it was wrong
+            self._wary = self._caution = min(WARIEST, 2 * self._caution)
+        elif guessed or self._tried > self._known:
+            self._caution = 1 if guessed else self._caution
+            self._known = max(measured, self._guess(measured, closest, held=guessed))
+        elif self._surprises > 1:
+            self._known *= FALL ** (self._surprises - 1)
+        elif not self._surprises:
+            self._known = min(self._known, measured)
+
+    def _guess(self, measured: float, closest: float, *, held: bool) -> float:
+        """Return a pace above the measured one, or 0 if it is not time for that.
+
+        Args:
+            measured: What was accepted a second.
+            closest: The least seconds of late between requests that were accepted.
+            held: What was known so far was a guess, and was right.
+        """
+        tried = self._tried
+        if not held:
+            if tried < OVER * self._known:
+                return 0.0
+            if self._wary and tried <= LIFTED * self._known:
+                self._wary -= 1
+                return 0.0
+        self._guessed = True
+        if tried > FAR * self._known:
+            return math.sqrt(measured * tried)
+        self._guessed = closest * tried >= CLOSE
+        return NEARLY * min(tried, 1 / closest) if self._guessed else 0.0
+
+    def _set_cycle(self, measured: float) -> None:
+        """Make it twice as long if what was known has been found again."""
+        if not ALIKE < measured / (self._measured or measured) < 1 / ALIKE:
+            self._cycle = LEAST_CYCLE
+        elif self._sent >= self._cycle // 2 and self.rate is not None:
+            cheap = self.marks.count < SPARE * self.marks.newest
+            price = min(DEAR, self.marks.count - self._begun_with)
+            self._cycle = min((BRISK if cheap else CYCLE) * price, 2 * self._cycle)
 
     def _begin(self, now: float) -> None:
         """Begin a cycle, when there is one more request to be had."""
         self._sent = 0
+        self._begun_with = self.marks.count
         self.rate = self._known * UNDER
         self.ready_at = max(self.ready_at, now + 1 / self.rate)
-
-    def _is_noise(self, newest: int) -> bool:
-        """Tell whether refusals come whatever the pace is."""
-        crowd = self._marks[-CROWD][0] if len(self._marks) >= CROWD else -WITHIN
-        if newest < self._deaf_until and newest - crowd >= WITHIN:
-            return True
-        if self.rate is None or self._sent >= self._cycle:
-            self._futile = 0
-        elif self.rate < self._known and self._sent >= SURPRISE:
-            self._futile += 1  # the server had more than was asked of it
-        if self._futile < FUTILE:
-            return False
-        self.rate, self._futile = None, 0
-        self._deaf_until = newest + DEAF
-        return True
-
-    def _measure(self, anyway: bool = False) -> float | None:
-        """Return what was accepted a second, back to the mark that is telling."""
-        accepted, seconds = 0, 0.0
-        for serial, then, before in reversed(self._marks):
-            newest, at, refused = self._marks[-1]
-            accepted, seconds = newest - serial - (refused - before), at - then
-            if accepted >= TELLING:
-                return accepted / max(seconds, 1e-3)
-        return max(accepted, 1) / (seconds or 1.0) if anyway else None

@@ -25,6 +25,9 @@ ABSURD_HINT = 86_400.0
 UNREACHABLE_RETRIES = 3
 """How often to knock again where no connection could be made: that is rather a wrong
 address than a passing fault, and whoever mistyped it should not wait for long."""
+STARTUP = 1800.0
+"""Seconds for which a deployment that says it has no replica yet is waited for, without
+that counting as retries: one can take 20 minutes to start, and half as long again."""
 EARLY_CLOSES_FREE = 2
 """How often a batch may meet a connection that the server had closed, and go again at
 once: a stale connection says nothing about the server's health."""

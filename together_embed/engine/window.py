@@ -4,7 +4,8 @@ The window opens by doubling once a round trip, as TCP's does, until a step brin
 nothing or is refused. From then on it takes a small step every now and then, doubles
 the steps as long as they succeed, and goes back where one does not. Two things end it:
 
-* *refusals*: the server has a cap. The window falls to what was accepted;
+* *refusals*: the server has a cap. The window falls to what was accepted, and further
+  where refusals follow each other. One alone, at a size that was carried, is borne;
 * *waiting*: twice as many in flight took twice as long, so that half of them only
   wait in the server's queue. The window goes back to where the last step paid.
 """
@@ -36,7 +37,10 @@ SAMPLES = 5
 QUEUED = 2.0
 """Times of the least latency: at that, half of what is in flight only waits."""
 CONSECUTIVE = 0.7
-"""What remains of the window after a refusal with nothing accepted since the last."""
+"""What remains of the window after refusals with nothing accepted between them."""
+TRANSIT = 16
+"""One in so many of those in flight may be on the network when doubling is refused: a
+cap that held for a moment with them is refused too often to be kept."""
 
 
 class Window:
@@ -61,9 +65,10 @@ class Window:
         self._round_from = 0  # permits from this serial on are of the present round
         self._levels = 0
         self._calm = 0
-        self._cut = -1  # permits up to this serial belong to the last refusal
-        self._right_since_cut = True
-        self._before = self.size
+        self._refused = -1  # the newest serial that was refused
+        self._run = 0  # refusals with nothing accepted between them
+        self._falls = False
+        self._before = ceiling  # what was carried when a refusal came
         self._patience = FIRST_CALM
 
     @property
@@ -92,8 +97,6 @@ class Window:
             size: Bytes of its body; times are compared among equals.
             newest: The serial of the newest permit.
         """
-        if permit.serial > self._cut:
-            self._right_since_cut = True
         if 2 * permit.level < self.size:
             return  # too few at work to tell anything about more
         self._calm += 1
@@ -107,27 +110,48 @@ class Window:
             self._end_round()
             self._round_from = newest + 1
 
-    def refused(self, in_flight: int, newest: int, least: int, *, news: bool) -> None:
+    def refused(self, permit: Permit, in_flight: int, *, news: bool) -> None:
         """Fall to what was accepted.
 
         Args:
-            in_flight: How many are in flight without the refused one.
-            newest: The serial of the newest permit.
-            least: How many in flight the server's rate is known to need.
+            permit: The refused request's permit.
+            in_flight: How many are in flight without it.
             news: The request was sent after the last refusal was known.
         """
         if news:
-            if self._right_since_cut:
-                self._before = max(self.size, 2)
-            else:
-                self.size, least = int(self.size * CONSECUTIVE), 1
-            if not self._doubling:
-                self._patience = min(CALM, 2 * self._patience)
-            self._cut, self._right_since_cut = newest, False
-            self._settle(by_refusal=True)
-        else:
-            least = 1
-        self.size = max(1, min(self.size, max(in_flight, least)))
+            follows = permit.serial == self._refused + 1
+            self._run = self._run + 1 if follows else 0
+            rare = permit.serial - self._refused > self.size // 2
+            self._falls = self._fall(in_flight, rare=rare)
+        self._refused = max(self._refused, permit.serial)
+        if self._falls:
+            self.size = max(1, min(self.size, in_flight))
+
+    def _fall(self, in_flight: int, *, rare: bool) -> bool:
+        """Fall, unless it is one refusal at a size that was carried: an accident."""
+        probing = self._safe is not None
+        if rare and not (self._doubling or probing):
+            return False
+        if self._times.known:
+            self._before = max(self.size, 2)
+        if self._doubling and not self._run:
+            self._threshold = max(in_flight - in_flight // TRANSIT, 1)
+            self.size = max(in_flight // 2, self._safe or 0)
+            self._refused_last = True
+            return True
+        if self._run > 1:  # not one was accepted since the last
+            self.size = int(self.size * CONSECUTIVE)
+        if self._run:
+            self._patience = FIRST_CALM
+        elif probing:
+            self._patience = min(CALM, 2 * self._patience)
+        self._settle(by_refusal=True)
+        return True
+
+    @property
+    def safe(self) -> int:
+        """The size, or what it was before the step that is being tried."""
+        return self._safe or self.size
 
     @property
     def is_steady(self) -> bool:
@@ -147,7 +171,7 @@ class Window:
         self._levels = 0
         self._least = min(self._least, slowness)
         queued = slowness > QUEUED * self._least
-        if self._safe is not None and self.size < self._safe:
+        if not self._doubling and self._safe and self.size < self._safe:
             self._judge_less(self._safe, level, slowness)
         elif self._doubling or self._safe is not None:
             if self._pays(level, slowness) and not queued:
@@ -194,18 +218,20 @@ class Window:
 
     def _go_on(self) -> None:
         """Take the next step, twice as large; what paid is kept."""
+        self._safe = self.size
         if self._doubling:
             if self.size >= self._threshold:
                 self._settle(by_refusal=self._threshold < self._ceiling)
         elif self.size >= self._ceiling:
             self._settle(by_refusal=False)
+        elif self._refused_last:
+            self._doubling, self._threshold = True, self._ceiling
         else:
-            self._safe = self.size
             self._step *= 2
             self.size = min(self.size + self._step, self._ceiling)
 
     def _go_back(self) -> None:
-        if self._safe is not None:
+        if not self._doubling and self._safe is not None:
             self.size = self._safe
         else:  # doubling found the queue: keep a quarter more than paid
             self.size = max(1, min(self.size, int(self._anchor[0] * 1.25) + 1))
@@ -237,6 +263,11 @@ class _Times:
     @property
     def count(self) -> int:
         return len(self._round)
+
+    @property
+    def known(self) -> bool:
+        """Whether there was an answer at all."""
+        return bool(self._usual)
 
     def add(self, seconds: float, size: int) -> None:
         kind = size.bit_length()

@@ -1,0 +1,112 @@
+"""What single refusals teach window and pace."""
+
+from __future__ import annotations
+
+from together_embed.engine.marks import CROWD, DEAF, FUTILE, Marks
+from together_embed.engine.pace import SURPRISE, UNDER, Pace
+from together_embed.engine.signals import Permit
+from together_embed.engine.window import TRANSIT, Window
+
+
+def permit(serial: int, at: float = 0.0, level: int = 1) -> Permit:
+    return Permit(serial, level, at, 0.0)
+
+
+def test_the_rate_is_what_was_accepted_between_two_refusals() -> None:
+    marks = Marks()
+    marks.add(permit(0, 0.0))
+    assert marks.measure() is None
+    marks.add(permit(21, 2.0))
+    assert marks.measure() == 10.0
+
+
+def test_refusals_that_come_whatever_the_pace_is_are_borne_unless_they_crowd() -> None:
+    marks = Marks()
+    found = []
+    for serial in range(40, 40 * (FUTILE + 1), 40):
+        marks.add(permit(serial))
+        found.append(marks.count_futile())
+    assert found == [False] * (FUTILE - 1) + [True]
+    assert marks.are_borne
+    for serial in range(marks.newest + 1, marks.newest + 1 + CROWD):
+        marks.add(permit(serial))
+    assert not marks.are_borne
+    marks.add(permit(marks.newest + DEAF))
+    assert not marks.are_borne
+
+
+def settled() -> Window:
+    """Return a window that a refusal has ended the growth of."""
+    window = Window(100)
+    window.refused(permit(20, level=65), 64, news=True)
+    assert window.size == 32
+    serial = 20
+    while not window.is_steady:
+        serial += 1
+        window.right(permit(serial, level=window.size), 0.3, 1000, serial)
+    return window
+
+
+def test_doubling_that_is_refused_comes_back_to_a_little_less() -> None:
+    assert settled().size == 64 - 64 // TRANSIT
+
+
+def test_one_refusal_alone_at_a_size_that_was_carried_is_borne() -> None:
+    window = settled()
+    before = window.size
+    window.refused(permit(5000, level=before), before - 1, news=True)
+    assert window.size == before
+
+
+def test_refusals_that_follow_each_other_cut_the_window() -> None:
+    window = settled()
+    before = window.size
+    for serial in range(5000, 5004):
+        window.refused(permit(serial, level=before), before - 1, news=True)
+    assert window.size < before // 2
+
+
+def paced(rate: float) -> Pace:
+    """Return a pace that two refusals have taught a rate."""
+    pace = Pace()
+    pace.marks.add(permit(0, 0.0))
+    pace.marks.add(permit(101, 100 / rate))
+    assert pace.refused(100 / rate, 0.0)
+    return pace
+
+
+def test_a_cycle_begins_under_the_rate_and_ends_over_it() -> None:
+    pace = paced(10.0)
+    assert pace.rate == 10.0 * UNDER
+    rates = []
+    for _ in range(200):
+        pace.send(100.0, 0.3)
+        rates.append(pace.rate)
+    assert rates[20] < 10.5
+    assert rates[-1] is None  # nothing has refused: there is no such limit any more
+
+
+def test_refusals_in_a_row_at_once_say_that_the_rate_has_fallen() -> None:
+    pace = paced(40.0)
+    known = []
+    for number in range(4):
+        pace.send(10.0 + number, 0.3)
+        assert SURPRISE > 1
+        pace.marks.add(permit(103 + number, 10.0 + number))
+        pace.refused(10.0 + number, 0.0)
+        known.append(pace.rate or 0.0)
+    assert known == sorted(known, reverse=True)
+    assert known[-1] < 0.5 * known[0]
+
+
+def test_a_pace_that_went_far_is_followed_by_a_guess_and_that_is_taken_back() -> None:
+    pace = paced(10.0)
+    while (pace.rate or 0.0) < 40.0:
+        pace.send(20.0, 0.3)
+    pace.marks.add(permit(160, 15.0))
+    pace.refused(15.0, 0.0)
+    guess = pace.rate or 0.0
+    assert guess > 1.5 * 10.0
+    pace.marks.add(permit(163, 15.2))
+    pace.refused(15.2, 0.0)
+    assert (pace.rate or 0.0) < 0.8 * guess

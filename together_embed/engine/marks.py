@@ -1,0 +1,87 @@
+"""Refusals as marks: what was accepted between them, and whether they mean anything.
+
+At each refusal a server that grants a rate has nothing left. So what it accepted
+between two of them is what it grants in that time, whatever burst it allows. Other
+refusals come now and then whatever one does; those are borne for a while.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from together_embed.engine.signals import Permit
+
+MARKS = 64
+"""Refusals that are remembered."""
+TELLING = 16
+"""Requests accepted between two refusals that are worth a rate."""
+FUTILE = 3
+"""Refusals in a row at a pace under the rate that show it to be none: some servers, or
+what stands before them, refuse now and then whatever one does."""
+DEAF = 1000
+"""Requests for which such refusals are borne then; twice as many each further time."""
+CROWD, WITHIN = 6, 32
+"""So many refusals within so many requests are heard all the same."""
+
+
+class Marks:
+    """The refusals of late.
+
+    Attributes:
+        count: Refusals so far.
+        newest: The serial of the newest request that was refused.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.newest = -1
+        # The serial, the moment, and how many refusals there had been.
+        self._marks: deque[tuple[int, float, int]] = deque(maxlen=MARKS)
+        self._futile = 0  # in a row
+        self._deaf_until = 0
+        self._deafness = DEAF
+
+    def add(self, permit: Permit) -> None:
+        """Remember a refusal as a moment at which nothing was left."""
+        self.count += 1
+        if permit.serial > self.newest:
+            self.newest = permit.serial
+            self._marks.append((permit.serial, permit.given_at, self.count))
+
+    def clear(self) -> None:
+        """Measure from the next refusal on."""
+        self._marks.clear()
+
+    def measure(self) -> float | None:
+        """Return what was accepted a second, back to the mark that is telling."""
+        accepted, seconds = 0, 0.0
+        for serial, then, before in reversed(self._marks):
+            newest, at, refused = self._marks[-1]
+            accepted, seconds = newest - serial - (refused - before), at - then
+            if accepted >= TELLING:
+                break
+        return max(accepted, 1) / max(seconds, 1e-3) if seconds else None
+
+    @property
+    def are_borne(self) -> bool:
+        """Whether refusals are taken no notice of now."""
+        crowd = self._marks[-CROWD][0] if len(self._marks) >= CROWD else -WITHIN
+        return self.newest < self._deaf_until and self.newest - crowd >= WITHIN
+
+    def count_telling(self) -> None:
+        """Take in that a refusal came where one was due."""
+        self._futile = 0
+
+    def count_futile(self) -> bool:
+        """Take in a refusal although the server had more than was asked of it.
+
+        Returns:
+            Whether refusals are to be borne from now on.
+        """
+        self._futile += 1
+        if self._futile < FUTILE:
+            return False
+        self._futile = 0
+        self._deaf_until = self.newest + self._deafness
+        self._deafness *= 2
+        return True
