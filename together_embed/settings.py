@@ -90,7 +90,7 @@ class Settings:
             )
         if self.compression not in (None, "gzip"):
             raise ConfigurationError(
-                f"compression is 'gzip' or None, not {self.compression!r}"
+                f"compression is 'gzip' or None, not {_brief(self.compression)}"
             )
         if self.hedge is not None and not 0 < self.hedge <= 1:
             raise ConfigurationError("hedge is a share of requests: above 0, up to 1")
