@@ -15,6 +15,7 @@ import pytest
 
 from together_embed.cli import main
 from together_embed.local import LocalEndpoint
+from together_embed.watch import CANARY
 
 KEY = "canary-key-0123456789"
 START = "import sys; from together_embed.cli import main; sys.exit(main())"
@@ -98,3 +99,8 @@ def lines(tmp_path: Path) -> Callable[[int], list[str]]:
         return texts
 
     return write
+
+
+def seen(endpoint: LocalEndpoint) -> dict[str, int]:
+    """Return the user's texts that came to the endpoint, and how often."""
+    return {text: times for text, times in endpoint.seen.items() if text != CANARY}

@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from together_embed.local import LocalEndpoint
 
-from .conftest import Run
+from .conftest import Run, seen
 
 ROWS = [
     {"id": f"d{n}", "text": f"text {n}: naïve, “quoted”\nand broken", "lang": "en"}
@@ -228,7 +228,7 @@ def test_a_prefix_goes_in_front_of_what_is_sent_and_not_of_what_is_written(
 ) -> None:
     Path("in.txt").write_text("hello\n")
     assert run("embed", "in.txt", "out.jsonl", "--prefix", "passage: ").code == 0
-    assert dict(at_endpoint.seen) == {"passage: hello": 1}
+    assert seen(at_endpoint) == {"passage: hello": 1}
     assert read("out.jsonl")[1] == [{"id": 1, "text": "hello"}]
 
 

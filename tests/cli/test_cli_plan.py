@@ -26,7 +26,9 @@ def test_what_is_planned_is_what_is_done(run: Run, at_endpoint: LocalEndpoint) -
     assert told["bad_rows"].keys() == {"101", "102"}
     one_by_one = ("--batch-size", "10", "--max-concurrency", "1")
     done = run("embed", "in.txt", "out.npy", *one_by_one, "--json").json
-    assert (done["sent"], done["requests"]) == (told["to_send"], told["requests"])
+    assert done["sent"] == told["to_send"]
+    # The text that shows whether the model is the same goes along, and makes one more.
+    assert done["requests"] == told["requests"] + 1
 
 
 def test_what_the_cache_has_is_not_planned_again(

@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from together_embed.local import LocalEndpoint
 
-from .conftest import Run
+from .conftest import Run, seen
 
 
 def failures(out: str) -> list[tuple[Any, ...]]:
@@ -136,7 +136,7 @@ def test_rows_that_failed_are_mended_at_the_price_of_themselves(
     assert run("embed", "in.txt", "out.npy").code == 3
     Path("in.txt").write_text("one\ntwo\nthree\n")
     assert run("embed", "in.txt", "out.npy", "--overwrite").code == 0
-    assert dict(at_endpoint.seen) == {"one": 1, "two": 1, "three": 1}
+    assert seen(at_endpoint) == {"one": 1, "two": 1, "three": 1}
     assert len(np.load("out.npy")) == 3
     assert sorted(path.name for path in Path().iterdir()) == [
         "in.txt",

@@ -165,6 +165,26 @@ def test_a_probe_that_is_refused_waits_twice_as_long_up_to_the_whole_time() -> N
     assert expected == [False, True, True, True, True, True, False, False]
 
 
+def test_a_probe_before_its_time_says_nothing_of_what_the_server_carries() -> None:
+    flow = make()
+    mine = line(flow)
+    for now in range(6):
+        for permit in flow.take(mine, 100, float(now))[0]:
+            flow.land(permit, RIGHT, now + 0.5)
+    now, permits = 6.0, flow.take(mine, 100, 6.0)[0]
+    for permit in permits:
+        flow.land(permit, refused(60.0), now)
+    carried = flow.limit
+    assert carried > 20
+    for _ in range(4):
+        _, wait = flow.take(mine, 1, now)
+        assert wait is not None
+        now += wait
+        (probe,), _ = flow.take(mine, 1, now)
+        assert flow.land(probe, refused(66.0 - now), now)
+    assert (flow.limit, flow.rate) == (carried, None)
+
+
 def test_times_that_mean_nothing_are_not_waited_for_any_more() -> None:
     brake = Brake(Policy(8, lambda: 0.0))
     waits = []

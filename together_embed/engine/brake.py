@@ -47,6 +47,11 @@ class Brake:
         """Return a named time if this server's times have meant something."""
         return None if self._trust <= LEAST_TRUST else seconds
 
+    def is_early(self, permit: Permit) -> bool:
+        """Whether this is a probe that went out before the named time was over."""
+        after = permit.serial > self._since
+        return self.probing and after and permit.given_at < self._named_until
+
     def pull(self, permit: Permit, now: float, hint: float | None, newest: int) -> bool:
         """Hold everybody back after a refusal.
 

@@ -266,6 +266,9 @@ class Flow:
     def _refuse(self, permit: Permit, hint: float | None, now: float) -> bool:
         """Find what is to blame: the number in flight, or the pace."""
         newest, window, pace = self._serial, self._window, self._pace
+        if hint is not None and self._brake.is_early(permit):
+            # It was to be expected, and says nothing of what the server can carry.
+            return self._brake.pull(permit, now, hint, newest)
         news = permit.serial > self._judged
         pace.marks.add(permit)
         self._budget.refused()
