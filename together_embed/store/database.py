@@ -97,8 +97,10 @@ class Database:
                 if self._no_writing:
                     raise self._no_writing.with_traceback(None)
                 assert link is not None  # noqa: S101 - create=True
-                link.execute("BEGIN IMMEDIATE")
+                if link.in_transaction:  # Ctrl-C came while one was rolled back
+                    link.rollback()
                 try:
+                    link.execute("BEGIN IMMEDIATE")
                     work(link)
                     link.execute("COMMIT")
                 except BaseException:
