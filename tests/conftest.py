@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from together_embed import EmbeddingsClient, EmbeddingsError, learned
 from together_embed.local import LocalEndpoint
@@ -24,7 +25,11 @@ READ_BY_THE_CORE = (
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C: a shell takes it from what it runs in the background."""
+    """Draw the same examples each time, but in `make faults`, and hear Ctrl-C."""
+    same = os.environ.get("FAULTS") != "full"
+    settings.register_profile("suite", derandomize=same, deadline=None)
+    settings.load_profile("suite")
+    # A shell takes Ctrl-C from what it runs in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

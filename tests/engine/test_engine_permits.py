@@ -51,7 +51,7 @@ def server_of(told: list[object], fatal: dict[int, Served]) -> object:
     return serve
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     works=st.lists(groups, min_size=1, max_size=4),
     told=answers,

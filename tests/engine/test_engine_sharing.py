@@ -134,7 +134,7 @@ def test_a_request_that_never_ends_is_waited_for_no_longer_than_its_time() -> No
 
 
 def test_a_deadline_ends_the_wait_for_another_call() -> None:
-    world = World(lambda ask: (9.0, good(ask.texts)), deadline=None)
+    world = World(lambda ask: (9.0, good(ask.texts)))
     first = world.start([["a"]])
     world._turn(first)
     world.plan = type(world.plan)(**{**vars(world.plan), "deadline": 2.0})
@@ -174,7 +174,7 @@ def test_a_text_that_the_server_refuses_is_refused_to_each_who_asks() -> None:
     assert not world.sharing.known
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.lists(
@@ -213,7 +213,7 @@ works = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     works,
     st.lists(st.sampled_from([None, bad(500), bad(422), lost(), bad(429)]), max_size=9),

@@ -83,7 +83,7 @@ items = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=sized(400, 20_000), deadline=None)
+@settings(max_examples=sized(400, 20_000))
 @given(data=st.lists(items | json_values, max_size=4), count=st.integers(1, 4))
 @example(data=[{"index": 0, "embedding": "AAAA" * 4 + "\n"}], count=1)
 @example(data=[{"index": 0, "embedding": "AAA=AAAAAAA="}], count=1)
@@ -96,7 +96,7 @@ def test_no_answer_gives_a_wrong_vector(data: list[object], count: int) -> None:
     assert rows is None or rows == judge(body, count)
 
 
-@settings(max_examples=sized(200, 20_000), deadline=None)
+@settings(max_examples=sized(200, 20_000))
 @given(body=st.binary(max_size=60), count=st.integers(0, 3))
 @example(body=b"[" * 100_000, count=1)
 @example(body=b'{"data":' + b"[" * 2000 + b"]" * 2000 + b"}", count=1)
@@ -111,7 +111,7 @@ def test_no_bytes_raise_anything_but_a_refusal(body: bytes, count: int) -> None:
 # Errors
 
 
-@settings(max_examples=sized(200, 20_000), deadline=None)
+@settings(max_examples=sized(200, 20_000))
 @given(
     body=st.binary(max_size=80) | json_values.map(lambda v: json.dumps(v).encode()),
     status=st.integers(201, 599),

@@ -30,7 +30,9 @@ def hide_texts(words: str, texts: Sequence[str], name: Callable[[int], str]) -> 
     """
     for at in sorted(range(len(texts)), key=lambda at: -len(texts[at])):
         text = texts[at]
-        for spelled in (text, json.dumps(text)[1:-1], repr(text)[1:-1]):
+        # The longest first: a text may be the beginning of how it is escaped.
+        spellings = {text, json.dumps(text)[1:-1], repr(text)[1:-1]}
+        for spelled in sorted(spellings, key=len, reverse=True):
             if spelled and spelled in words:
                 words = _hide(words, spelled, name(at))
     return words
