@@ -15,7 +15,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 from rank_bm25 import BM25Okapi  # type: ignore[import-untyped]
-from setting import MODEL, passages, server
+from setting import MODEL, passages, server, shown
 
 from together_embed import EmbeddingsClient
 
@@ -51,7 +51,7 @@ def main() -> None:
                     f"  {fused[place]:.4f}  by words {said[place]}, "
                     f"by vectors {near[place]}"
                 )
-                print(f"          {texts[place]}")
+                print(shown(texts[place]))
 
 
 if __name__ == "__main__":

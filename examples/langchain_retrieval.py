@@ -9,7 +9,7 @@ import sys
 
 from langchain_core.documents import Document
 from langchain_core.vectorstores import InMemoryVectorStore
-from setting import MODEL, passages, server
+from setting import MODEL, passages, server, shown
 
 from langchain_together_embed import TogetherEmbeddings
 
@@ -30,7 +30,7 @@ def main() -> None:
             print(question)
             for found, score in store.similarity_search_with_score(question, k=2):
                 print(f"  {score:.2f}  {found.metadata['heading']}")
-                print(f"        {found.page_content}")
+                print(shown(found.page_content))
 
 
 if __name__ == "__main__":

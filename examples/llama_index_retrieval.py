@@ -9,7 +9,7 @@ import sys
 
 from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import MetadataMode, TextNode
-from setting import MODEL, passages, server
+from setting import MODEL, passages, server, shown
 
 from llama_index_together_embed import TogetherEmbedding
 
@@ -32,7 +32,7 @@ def main() -> None:
             print(question)
             for hit in retriever.retrieve(question):
                 print(f"  {hit.score:.2f}  {hit.node.metadata['heading']}")
-                print(f"        {hit.node.get_content(MetadataMode.NONE)}")
+                print(shown(hit.node.get_content(MetadataMode.NONE)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,3 +49,9 @@ def passages(page: Path = HANDBOOK) -> list[Passage]:
         else:
             found.append(Passage(block.strip(), heading))
     return found
+
+
+def shown(text: str) -> str:
+    """Indent a passage, and break its lines where a terminal would."""
+    margin = " " * 8
+    return textwrap.fill(text, 80, initial_indent=margin, subsequent_indent=margin)

@@ -26,7 +26,7 @@ FROM = 30.0
 """Seconds that count as the start."""
 HEADING = (
     "| the server carries | actors | limit | texts a second | refused | requests "
-    "| hours |\n|---|---|---|---|---|---|---|"
+    "| hours |\n|---|---:|---|---:|---:|---:|---:|"
 )
 TABLE = re.compile(r"^\| the server carries .*?(?=\n\n)", re.S | re.M)
 

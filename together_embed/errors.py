@@ -1,32 +1,32 @@
 """What can go wrong: first by whose fault it is, then by what to do about it.
 
     EmbeddingsError
-    ├── ConfigurationError (ValueError)    the settings cannot work; nothing was sent
-    ├── InputError (ValueError)            a text cannot be sent; nothing was sent
-    ├── DeadlineExceededError (TimeoutError)   the call's own time is over
-    ├── ModelDriftError                    answers are no longer like the stored ones
-    ├── store.StoreError                   a file cannot be used, where that matters
-    └── RequestError                       a request failed; attempts tell its history
-        ├── ConnectionFailedError (ConnectionError)    no connection, or it broke
-        │   └── CertificateError            the server's certificate is not trusted
-        ├── RequestTimeoutError (TimeoutError)         no whole answer in time
-        ├── InvalidResponseError                       a 200 that is not right
-        └── StatusError                                any other status
-            ├── RedirectError               3xx: none is followed
-            ├── BadRequestError             400
-            ├── AuthenticationError         401
-            ├── PaymentRequiredError        402
-            ├── ForbiddenError              403
-            ├── NotFoundError               404
-            ├── ModelNotAvailableError      400, 404 with code model_not_available
-            ├── PayloadTooLargeError        413
-            ├── UnprocessableError          422
-            ├── RateLimitError              429
-            └── ServerError                 5xx
-                ├── InternalServerError     500
-                ├── OverloadedError         503
-                │   └── NoReplicaError      503 routing_error: no replica is up
-                └── GatewayTimeoutError     504, and 408
+    ├── ConfigurationError (ValueError)       the settings cannot work; nothing was sent
+    ├── InputError (ValueError)               a text cannot be sent; nothing was sent
+    ├── DeadlineExceededError (TimeoutError)  the call's own time is over
+    ├── ModelDriftError                       answers are not like the stored ones
+    ├── store.StoreError                      a file cannot be used, and that matters
+    └── RequestError                          a request failed; attempts tell how
+        ├── ConnectionFailedError (ConnectionError)  no connection, or it broke
+        │   └── CertificateError                     its certificate is not trusted
+        ├── RequestTimeoutError (TimeoutError)       no whole answer in time
+        ├── InvalidResponseError                     a 200 that is not right
+        └── StatusError                              any other status
+            ├── RedirectError             3xx: none is followed
+            ├── BadRequestError           400
+            ├── AuthenticationError       401
+            ├── PaymentRequiredError      402
+            ├── ForbiddenError            403
+            ├── NotFoundError             404
+            ├── ModelNotAvailableError    400, 404 with code model_not_available
+            ├── PayloadTooLargeError      413
+            ├── UnprocessableError        422
+            ├── RateLimitError            429
+            └── ServerError               5xx
+                ├── InternalServerError   500
+                ├── OverloadedError       503
+                │   └── NoReplicaError    503 routing_error: no replica is up
+                └── GatewayTimeoutError   504, and 408
 
 `transient` on a class says whether the same request may succeed later: the retry
 policy asks nothing else. All of these pickle, none holds a key or a whole text.

@@ -7,6 +7,7 @@ pytest. What is no program stands under a comment that says so.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from langchain_together_embed import TogetherEmbeddings
 from llama_index_together_embed import TogetherEmbedding
+from llama_index_together_embed.arguments import ALIASES
 from together_embed import EmbeddingsClient, errors
 from together_embed.cli.commands import check, embed, plan
 from together_embed.errors import STATUSES, EmbeddingsError
@@ -181,24 +183,50 @@ def test_what_the_table_of_errors_says_of_statuses_and_retries_is_so() -> None:
         assert mapped <= statuses, name
 
 
+def settings_on_the_page() -> dict[str, str]:
+    """Return the default of each setting, as docs/client.md writes it."""
+    page = (DOCS / "client.md").read_text()
+    table = page.split("## Settings")[1].split("Both adapters")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? *\|", table, re.M))
+
+
 def parameters(made: type) -> set[str]:
     if made is TogetherEmbeddings:
         return set(TogetherEmbeddings.model_fields)
     return set(inspect.signature(made).parameters) - {"own", "others"}
 
 
+def test_every_setting_stands_on_the_page_on_the_client_with_its_default() -> None:
+    there = inspect.signature(EmbeddingsClient).parameters.values()
+    said = settings_on_the_page()
+    assert list(said) == [setting.name for setting in there]
+    assert said.pop("model") == ""
+    defaults = {setting.name: setting.default for setting in there}
+    for name, default in said.items():
+        assert ast.literal_eval(default) == defaults[name], name
+
+
+def test_every_setting_has_the_name_in_the_adapters_that_the_page_says() -> None:
+    heading = ["`EmbeddingsClient`", "`TogetherEmbeddings`", "`TogetherEmbedding`"]
+    table = rows("client.md")
+    names = [[cell.strip("`") for cell in row] for row in table]
+    others = {ours: theirs for ours, *theirs in names[table.index(heading) + 1 :]}
+    assert others.keys() <= settings_on_the_page().keys()
+    for name in settings_on_the_page():
+        theirs = others.get(name, [name, name])
+        adapters = (TogetherEmbeddings, TogetherEmbedding)
+        for made, called in zip(adapters, theirs, strict=True):
+            # What is no word is a dash: there is no such setting.
+            assert (called in parameters(made)) == called.isidentifier(), name
+            # An adapter may know our name too, as another spelling of its own.
+            other = ALIASES.get(name, name) if made is TogetherEmbedding else name
+            assert called == other or name not in parameters(made), name
+
+
 def test_every_setting_on_the_page_on_tuning_is_one_that_there_is() -> None:
-    columns = (EmbeddingsClient, TogetherEmbeddings, TogetherEmbedding)
-    found = [
-        row
-        for row in rows("tuning.md")
-        if len(row) == 5 and row[0] != "what, and its default"
-    ]
+    found = {row[0].strip("`") for row in rows("tuning.md")} - {"setting"}
     assert found
-    for row in found:
-        for made, cell in zip(columns, row[1:4], strict=True):
-            for name in re.findall(r"`(\w+)`", cell):
-                assert name in parameters(made), f"{made.__name__}: {name}"
+    assert found <= parameters(EmbeddingsClient)
 
 
 def test_every_page_is_in_the_sites_navigation() -> None:

@@ -85,7 +85,7 @@ cache = click.option(
     "--cache",
     metavar="FILE",
     type=path,
-    help="Where vectors are kept [OUT.cache.sqlite].",
+    help="What a stopped job goes on from [OUT.cache.sqlite].",
 )
 prefix = click.option(
     "--prefix", "document_prefix", metavar="TEXT", help="Goes in front of each text."
