@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tests.engine.virtual import Ask, Served, World, bad, good, lost, vector
 from together_embed.engine.joints import merge
 from together_embed.engine.lengths import Limit
+from together_embed.engine.outcome import Reply
 from together_embed.errors import EmbeddingsError, LongInputWarning
 
+WRONG = Reply(200, {}, b"{}")
 LETTERS = [chr(number) for number in range(ord("a"), ord("z") + 1)]
 
 
@@ -87,6 +89,16 @@ def test_where_the_first_tries_again_the_text_goes_out_once_more_and_not_twice()
     world.carry(first, second)
     assert first.groups == second.groups == [[vector("a")]]
     assert len(world.asks) == 2
+
+
+@pytest.mark.parametrize("failure", [bad(500), lost(), WRONG])
+def test_many_who_wait_for_a_request_that_fails_send_one_more(failure: Served) -> None:
+    world = World(lambda ask: good(ask.texts) if ask.number > 2 else failure, limit=9)
+    runs = [world.start([["a"]]) for _ in range(6)]
+    world.carry(*runs)
+    assert [run.groups for run in runs] == [[[vector("a")]]] * 6
+    assert len(world.asks) == 4
+    assert not world.sharing.known
 
 
 def test_a_call_that_ends_still_hands_on_what_comes_for_it() -> None:
@@ -216,7 +228,9 @@ works = st.lists(
 @settings(max_examples=150)
 @given(
     works,
-    st.lists(st.sampled_from([None, bad(500), bad(422), lost(), bad(429)]), max_size=9),
+    st.lists(
+        st.sampled_from([None, bad(500), bad(422), lost(), bad(429), WRONG]), max_size=9
+    ),
     st.integers(1, 5),
     st.integers(1, 4),
 )

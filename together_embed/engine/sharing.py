@@ -11,7 +11,7 @@ A text that one call alone wants costs one entry in a table, and nothing else.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -66,7 +66,8 @@ class _Want:
         guest: The call that it belongs to.
         flights: Its requests on their way.
         shares: Its texts that others want as well.
-        mailed: Those among them whose answer is in the guest's mail.
+        mailed: Those among them whose answer is in the guest's mail, and how often.
+            Nobody has looked into it: they stay shared until they have their row.
         touched: Some were shared, now or before.
         gone: The call has ended.
     """
@@ -75,7 +76,7 @@ class _Want:
     guest: Guest
     flights: dict[Batch, Flight] = field(default_factory=dict)
     shares: dict[str, _Share] = field(default_factory=dict)
-    mailed: set[str] = field(default_factory=set)
+    mailed: Counter[str] = field(default_factory=Counter)
     touched: bool = False
     gone: bool = False
 
@@ -163,12 +164,9 @@ class Sharing:
             told.update(member.guest for member in others)
             if reply is None:
                 continue
-            for member in share.members:
-                member.shares.pop(text, None)
             for member in others:
-                member.mailed.add(text)
+                member.mailed[text] += 1
                 mail.setdefault(member, []).append((text, at))
-            del self.known[text]
         for member, wanted in mail.items():
             post = Delivery(member.group, reply, len(texts), wanted)  # type: ignore[arg-type]
             member.guest.mail.append(post)
@@ -285,7 +283,8 @@ class Guest:
             if want is None:  # all of it was done with before
                 return
             self._sharing.leave(want, texts)
-            want.mailed.difference_update(texts)
+            for text in texts:
+                want.mailed.pop(text, None)
             if not group.missing:
                 want.gone = True
                 self._forget(want)
@@ -300,7 +299,7 @@ class Guest:
         with self._sharing.lock:
             want = self._wants.get(delivery.group)
             if want is not None:
-                want.mailed.difference_update(text for text, _ in delivery.wanted)
+                want.mailed -= Counter(text for text, _ in delivery.wanted)
         self.stirred = True
 
     def close(self) -> None:
