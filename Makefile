@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint check docs bench clean
+.PHONY: help demo test faults fuzz lint check docs bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ test: $(VENV)/.dev ## run the tests
 
 faults: $(VENV)/.dev ## the fault suite at its full size; an hour
 	FAULTS=full $(BIN)/python -m pytest -s tests/faults
+
+fuzz: $(VENV)/.demo ## atheris looks for an answer that is misread, in 5 million
+	@$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/python -m tests.faults.fuzz_answers -runs=5000000
 
 lint: $(VENV)/.dev ## ruff, mypy strict, pyright
 	$(BIN)/ruff check .
