@@ -341,7 +341,11 @@ def test_a_deadline_ends_a_call_that_could_go_on(
     client = make_client(deadline=0.4, batch_size=1, max_concurrency=3)
     with pytest.raises(errors.DeadlineExceededError) as caught:
         colour.embed(client, ["a", "b", "c"])
-    assert len(caught.value.indices) == 2
+    # On a busy machine the first answer may come too late, too.
+    missing, partial = set(caught.value.indices), caught.value.partial
+    assert partial is not None
+    assert len(missing) >= 2
+    assert missing | set(partial.results) == {0, 1, 2}
 
 
 def test_a_slow_server_costs_no_request_its_time(

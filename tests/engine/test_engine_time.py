@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from virtual import Ask, Served, Server, World, always, bad, good, lost, script, vector
 
 from together_embed.engine import retry
-from together_embed.engine.outcome import Cause, Reply
+from together_embed.engine.outcome import Cause, Lost, Reply
 from together_embed.errors import (
     DeadlineExceededError,
     NoReplicaError,
@@ -148,6 +150,50 @@ def test_a_deadline_counts_the_waits_between_retries() -> None:
     assert world.now == 110.0
     assert [attempt.status for attempt in error.attempts] == [500] * 3
     assert "busy" in str(error)
+
+
+fates = st.lists(
+    st.tuples(
+        st.integers(1, 60),
+        st.sampled_from([None, bad(500), bad(429), bad(503, retry_after="2"), lost()]),
+    ),
+    max_size=30,
+)
+
+
+@given(fates, st.integers(1, 60), st.integers(1, 4))
+def test_a_deadline_is_kept_to_within_one_poll(
+    fates: list[tuple[int, Reply | Lost | None]], seconds: int, limit: int
+) -> None:
+    def server(ask: Ask) -> Served:
+        tenths, outcome = fates[ask.number] if ask.number < len(fates) else (99, None)
+        return tenths / 10, outcome or good(ask.texts)
+
+    settings = {"deadline": seconds / 10, "batch_size": 1, "max_retries": 1000}
+    world = World(server, limit=limit, **settings)
+    run = world.start([[f"t{n}" for n in range(9)]])
+    world.carry(run)
+    ends = 100.0 + seconds / 10
+    assert all(ask.at < ends for ask in world.asks)
+    assert run.over_at is not None
+    if run.error is None:
+        assert run.over_at <= ends
+    else:
+        assert isinstance(run.error, DeadlineExceededError)
+        assert run.over_at == pytest.approx(ends, abs=1e-9)
+        world.land(all_of_it=True)
+    assert world.held == 0
+
+
+def test_a_poll_that_comes_late_ends_the_call_and_starts_nothing() -> None:
+    world = World(limit=2, batch_size=1, deadline=5.0)
+    run = world.start([["a", "b", "c", "d"]])
+    world._turn(run)
+    assert len(world.asks) == 2
+    world.now += 7.0
+    world._turn(run)
+    assert isinstance(run.error, DeadlineExceededError)
+    assert len(world.asks) == 2
 
 
 def test_a_deadline_tells_of_failures_of_what_is_in_flight() -> None:

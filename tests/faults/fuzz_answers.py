@@ -17,7 +17,9 @@ try:
 except ModuleNotFoundError:
     sys.exit("fuzzing needs atheris, which has no wheel for this Python or system")
 
-with atheris.instrument_imports(include=["together_embed.engine", "tests.faults.judge"]):
+with atheris.instrument_imports(
+    include=["together_embed.engine", "tests.faults.judge"]
+):
     from .judge import check
 from .mutations import Mutator
 

@@ -10,6 +10,7 @@ import gzip
 import json
 import socket
 import struct
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from .ways import Way
 pytestmark = pytest.mark.usefixtures("no_leaks")
 TEXTS = ["one text", "another"]
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+PATIENCE = 30.0
 BUFFERED = 48 * MIB
 """Bytes that may be under way between the two ends of a connection on loopback."""
 
@@ -115,6 +117,27 @@ def test_a_slow_server_holds_a_request_no_longer_than_its_time(
     assert server.sent < count * 600
     server.act = answer
     assert way.embed(make(way, server.url), TEXTS) == right(TEXTS)
+
+
+def test_a_deadline_ends_a_call_and_its_requests(
+    way: Way, make: Any, server: RawServer
+) -> None:
+    ended = threading.Semaphore(0)
+
+    def waiting_for_the_end(exchange: Exchange) -> None:
+        exchange.connection.settimeout(PATIENCE)
+        exchange.connection.recv(1)
+        ended.release()
+
+    server.act = waiting_for_the_end
+    model = make(way, server.url, deadline=0.3, batch_size=1, max_concurrency=2)
+    with pytest.raises(errors.DeadlineExceededError):
+        way.embed(model, [f"text {number}" for number in range(9)])
+    # Each connection ends by the client's hand, and none takes its place.
+    for _ in range(server.requests):
+        assert ended.acquire(timeout=PATIENCE)
+    assert server.requests <= 2
+    assert server.connections <= 2
 
 
 # Servers that send too much
