@@ -19,7 +19,6 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Any, Literal
 
-from together_embed import source
 from together_embed.engine.job import Job
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import LISTS, Form
@@ -101,8 +100,7 @@ class Calls:
         try:
             await driver.feed(job, texts)
             job.complete()
-            async with aclosing(driver.run(job, source.nothing())) as groups:
-                ((_, rows),) = [group async for group in groups]
+            ((_, rows),) = await driver.whole(job)
         except EmbeddingsError as error:
             error.partial = self._partial(error, job, texts, role)
             raise error from None

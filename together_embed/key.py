@@ -31,10 +31,11 @@ class Key:
     is asked for each request, so that keys can be rotated.
     """
 
-    __slots__ = ("_shown", "_source")
+    __slots__ = ("_cleaned", "_shown", "_source")
 
     def __init__(self, source: KeySource = None) -> None:
         self._source = source
+        self._cleaned: tuple[object, str | None] = (None, None)
         # Where keys rotate, a server may repeat one that the source has forgotten.
         self._shown: deque[str] = deque(maxlen=64)
         if isinstance(source, str) or _has_secret(source):
@@ -53,7 +54,10 @@ class Key:
             source = source.get_secret_value()
         elif callable(source):
             source = source()
-        key = _clean(source)
+        before, key = self._cleaned
+        if source != before or type(source) is not str:
+            key = _clean(source)
+            self._cleaned = source, key
         if key is not None and key not in self._shown:
             self._shown.append(key)
         return key

@@ -42,7 +42,6 @@ class Process:
         pid: The process that this belongs to.
         parent: What a forked child found; kept, as its sockets are not ours to close.
         flow: How many requests may be in flight.
-        last_stats: Of the call that ended last, if one has.
         memory: The store on disk, if there is one.
         by_requests: The sync transport, once it was needed.
         by_aiohttp: The async transport, likewise.
@@ -89,7 +88,7 @@ class Process:
         self._sharing = Sharing(threading.Lock())
         share = settings.hedge
         self._hedger = None if share is None else Hedger(share, threading.Lock())
-        self.last_stats: Stats | None = None
+        self._last: dict[str, Any] | None = None
         self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
@@ -130,8 +129,13 @@ class Process:
         """What all calls have sent so far."""
         return self._tally.stats(self.flow, self._dialect)
 
-    def _end(self, last: Stats) -> None:
-        self.last_stats = last
+    @property
+    def last_stats(self) -> Stats | None:
+        """The same of the call that ended last, if one has."""
+        return None if self._last is None else Stats(**self._last)
+
+    def _end(self, last: dict[str, Any]) -> None:
+        self._last = last
 
     def _tell(self, batch: BatchStats) -> None:
         """Tell the user's hook, whose mistakes must cost no vector."""

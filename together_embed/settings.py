@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -156,7 +157,23 @@ class Settings:
             ConfigurationError: There is no key and the host is Together's, or the key
                 would go over a network in the clear.
         """
-        headers = {
+        headers, key = self._fixed_headers, self.key.reveal()
+        if key is None:
+            if is_together(self._host) and "Authorization" not in headers:
+                raise ConfigurationError(
+                    f"no API key: set {KEY_VARIABLE} or pass api_key"
+                )
+            return {**headers}
+        if not self._may_carry_key:
+            raise ConfigurationError(
+                f"the key would go to {self._host} over plain http, for all to read: "
+                "use https, or pass allow_insecure_http=True"
+            )
+        return {**headers, "Authorization": f"Bearer {key}"}
+
+    @cached_property
+    def _fixed_headers(self) -> dict[str, str]:
+        return {
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": self.compression or "identity",
@@ -164,25 +181,15 @@ class Settings:
             # In one spelling, so that the user's own replace these.
             **{name.title(): value for name, value in self.headers.items()},
         }
-        key = self.key.reveal()
-        host = urlsplit(self.base_url).hostname or ""
-        if key is None:
-            if is_together(host) and "Authorization" not in headers:
-                raise ConfigurationError(
-                    f"no API key: set {KEY_VARIABLE} or pass api_key"
-                )
-            return headers
-        if not (
-            self.base_url.startswith("https:")
-            or self.allow_insecure_http
-            or is_near(host)
-        ):
-            raise ConfigurationError(
-                f"the key would go to {host} over plain http, for all to read: use "
-                "https, or pass allow_insecure_http=True"
-            )
-        headers["Authorization"] = f"Bearer {key}"
-        return headers
+
+    @cached_property
+    def _host(self) -> str:
+        return urlsplit(self.base_url).hostname or ""
+
+    @cached_property
+    def _may_carry_key(self) -> bool:
+        safe = self.base_url.startswith("https:") or is_near(self._host)
+        return safe or self.allow_insecure_http
 
     def scrub(self, words: str) -> str:
         """Take the key out of what a server said."""

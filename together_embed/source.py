@@ -52,12 +52,6 @@ async def each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Ite
             yield item
 
 
-async def nothing() -> AsyncIterator[Sequence[str]]:
-    """Yield no batch at all."""
-    return
-    yield []
-
-
 def _refuse_bare(texts: object) -> None:
     if isinstance(texts, (str, bytes)):
         raise TypeError(

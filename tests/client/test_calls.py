@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 import requests
@@ -398,6 +399,26 @@ def test_a_single_text_goes_out_in_the_callers_own_thread(
     assert names == [threading.current_thread().name]
     client.embed(["one", "two"])
     assert set(names[1:]) == {"together-embed"}
+
+
+async def test_a_single_text_goes_out_in_the_callers_own_task(
+    make_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[object] = []
+    post = aiohttp.ClientSession.post
+
+    def spy(self: Any, *given: Any, **named: Any) -> Any:
+        tasks.append(asyncio.current_task())
+        return post(self, *given, **named)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "post", spy)
+    client = make_client(batch_size=1)
+    await client.aembed(["one"])
+    assert tasks == [asyncio.current_task()]
+    await client.aembed(["one", "two"])
+    assert asyncio.current_task() not in tasks[1:]
+    assert len(set(tasks[1:])) == 2
+    await client.aclose()
 
 
 def test_many_requests_are_in_flight(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import Ask, Served, World, bad, good, lost, vector
@@ -96,9 +98,7 @@ def test_vectors_are_right_or_an_error_is_raised_and_no_permit_is_lost(
             assert run.groups == right[: len(run.groups)]
     # The client is as good as new: another call is served.
     world.server = lambda ask: good(ask.texts)
-    world.plan = type(world.plan)(
-        **{**vars(world.plan), "deadline": None, "timeout": None}
-    )
+    world.plan = replace(world.plan, deadline=None, timeout=None)
     assert world.embed(["after", "all"]) == [vector("after"), vector("all")]
     assert world.held == 0
 

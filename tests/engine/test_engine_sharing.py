@@ -149,7 +149,7 @@ def test_a_deadline_ends_the_wait_for_another_call() -> None:
     world = World(lambda ask: (9.0, good(ask.texts)))
     first = world.start([["a"]])
     world._turn(first)
-    world.plan = type(world.plan)(**{**vars(world.plan), "deadline": 2.0})
+    world.plan = replace(world.plan, deadline=2.0)
     error = world.failure(["a"])
     assert type(error).__name__ == "DeadlineExceededError"
     assert world.now == 102.0

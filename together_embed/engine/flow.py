@@ -170,6 +170,8 @@ class Flow:
         """Close a line: what was granted goes back, what is in flight lands later."""
         with self._lock:
             line.want = 0
+            if not (line.granted or line.queued or self._timed[0] is line):
+                return  # it stood in nobody's way
             self._in_flight -= len(line.granted)
             line.granted = []
             woken = self._serve(self._latest)

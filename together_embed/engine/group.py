@@ -221,6 +221,11 @@ class Group:
             self._refused.setdefault(slot, error)
 
     @property
+    def has_failures(self) -> bool:
+        """Whether a text that was handed in was refused: a hidden one is nobody's."""
+        return bool(self._refused and self.failures)
+
+    @property
     def failures(self) -> dict[int, EmbeddingsError]:
         """Why texts get no row, by where in the call they stand."""
         refused = sorted(self._refused.items())
@@ -299,7 +304,7 @@ class Groups:
         return taken
 
     def _is_whole(self, group: Group) -> bool:
-        return not group.missing and (self._lenient or not group.failures)
+        return not group.missing and (self._lenient or not group.has_failures)
 
     def missing_indices(self) -> tuple[int, ...]:
         """Say where in the call the texts stand that have no row yet."""

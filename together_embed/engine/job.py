@@ -37,7 +37,7 @@ from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply
 from together_embed.engine.sharing import PATIENCE, Delivery, Guest, Sharing
 from together_embed.engine.signals import Report, Verdict
-from together_embed.engine.stats import BatchStats, Stats, Tally
+from together_embed.engine.stats import BatchStats, Tally
 from together_embed.engine.verdict import report
 from together_embed.engine.wire import Answer
 from together_embed.errors import (
@@ -70,7 +70,7 @@ class Job:
         lenient: bool = False,
         on_progress: Callable[[int], object] | None = None,
         on_batch: Callable[[BatchStats], object] | None = None,
-        on_end: Callable[[Stats], object] | None = None,
+        on_end: Callable[[dict[str, Any]], object] | None = None,
         tally: Tally | None = None,
         sharing: Sharing | None = None,
         host: object = None,
@@ -189,7 +189,7 @@ class Job:
     @property
     def is_alone(self) -> bool:
         """Whether one request on its way is all that is left to do for now."""
-        left = self._agenda or self._guest.waits or self._hedger
+        left = self._agenda or self._guest.waits or self._hedger or self._undigested
         return self._complete and len(self._in_flight) == 1 and not left
 
     # What a driver asks.
@@ -210,7 +210,8 @@ class Job:
         again = self._send_again(now)
         while self._guest.mail:
             self._undigested.append(self._guest.mail.popleft())
-        self._guest.sift(self._agenda, self._flow.limit, now)
+        if self._guest.touched:
+            self._guest.sift(self._agenda, self._flow.limit, now)
         want = self._want
         permits, wait = self._flow.take(self._line, want, now, self._agenda.size)
         self._time_the_hold(now, held=len(permits) < want and self._flow.holds)
@@ -306,15 +307,21 @@ class Job:
         self._carried = True
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
         self._guest.settle(batch.group, batch.texts)
-        self._tally.add(texts=done, duplicates=duplicates)
+        counted = {"texts": done, "duplicates": duplicates}
         if answer.tokens is not None:
-            self._tally.add(tokens=answer.tokens)
+            counted["tokens"] = answer.tokens
+        self._tally.add(kind="", **counted)
         self._settle(batch.group, done)
+        if self._on_batch is not None:
+            self._tell_of(batch, answer, now)
+
+    def _tell_of(self, batch: Batch, answer: Answer, now: float) -> None:
+        packed = isinstance(answer.embeddings[0], bytes)
         self._tell(
             batch,
             now,
             status=200,
-            encoding="base64" if isinstance(answer.embeddings[0], bytes) else "float",
+            encoding="base64" if packed else "float",
             model=answer.model and wire.excerpt(answer.model, self._plan.scrub),
             width=self._width,
             tokens=answer.tokens,
@@ -376,7 +383,7 @@ class Job:
         """Tell of texts that are done with; end the job where one was refused."""
         if self._on_progress is not None and done:
             self._on_progress(done)
-        if not (group.missing or self._lenient):
+        if group.has_failures and not (group.missing or self._lenient):
             for error in group.failures.values():
                 self._failure = self._failure or error
 
@@ -390,7 +397,7 @@ class Job:
         self._time_the_hold(now, held=False)
         self._tally.add(calls=1, seconds=now - self._began_at)
         if self._on_end is not None:
-            self._on_end(self._tally.stats(self._flow, self._dialect))
+            self._on_end(self._tally.told(self._flow, self._dialect))
         return list(self._permits)
 
     def result(self) -> None:
@@ -491,7 +498,9 @@ class Job:
 
     def _send_again(self, now: float) -> list[Ticket]:
         """Make second requests of those that take far too long, as far as may be."""
-        due = [] if self._hedges is None else self._hedges.due(self._in_flight, now)
+        if self._hedges is None:
+            return []
+        due = self._hedges.due(self._in_flight, now)
         permits = [self._flow.take_beyond(self._line, now) for _ in due]
         both = zip(due, permits, strict=True)
         return [self._hedge(slow, permit, now) for slow, permit in both if permit]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from together_embed.engine import wire
@@ -69,7 +70,7 @@ class Plan:
     shape: Shape = AS_SENT
     ready: Callable[[], object] | None = None
 
-    @property
+    @cached_property
     def room(self) -> int:
         """Bytes of texts that fit into a body beside its other fields."""
         fields = {**self.extra, "encoding_format": "base64"}

@@ -20,16 +20,13 @@ LIES = 5
 """Requests carried although nothing was left, after which it is not believed."""
 ABSURD = 86_400.0
 """Seconds: a window beyond a day is no window."""
-REMAINING = (
-    ("x-ratelimit-remaining", "x-ratelimit-reset"),
-    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+PAIRS = (
+    ("x-ratelimit-remaining", "x-ratelimit-reset", False),
+    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", False),
+    ("x-tokenlimit-remaining", "x-tokenlimit-reset", True),
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", True),
 )
-"""Pairs of headers that say how many requests are left, and until when."""
-TOKENS = (
-    ("x-tokenlimit-remaining", "x-tokenlimit-reset"),
-    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-)
-"""The same for tokens."""
+"""Headers that say how much is left, and until when; whether that is tokens."""
 
 
 class Quota(NamedTuple):
@@ -55,18 +52,19 @@ def read(headers: Mapping[str, str], tokens: float) -> Quota | None:
         headers: The answer's; look-ups do not mind the case.
         tokens: How many tokens a request like this one is, about.
     """
-    said = [_pair(headers, *names, unit=1.0) for names in REMAINING]
-    said += [_pair(headers, *names, unit=max(tokens, 1.0)) for names in TOKENS]
-    return min(filter(None, said), default=None)
+    least: Quota | None = None
+    for name, reset_name, of_tokens in PAIRS:
+        if name in headers:  # they seldom are, and every answer is looked at
+            unit = max(tokens, 1.0) if of_tokens else 1.0
+            said = _pair(headers, name, reset_name, unit=unit)
+            least = min(filter(None, (least, said)), default=None)
+    return least
 
 
 def _pair(
     headers: Mapping[str, str], name: str, reset_name: str, *, unit: float
 ) -> Quota | None:
-    left = headers.get(name)
-    if left is None:
-        return None
-    remaining = _number(left)
+    remaining = _number(headers[name])
     limit = _number(headers.get(name.replace("remaining", "limit"), "inf"))
     seconds = seconds_until(headers.get(reset_name, ""), headers.get("date"))
     if remaining is None or not 0 <= remaining <= (limit or 0.0):

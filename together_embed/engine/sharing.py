@@ -228,9 +228,10 @@ class Guest:
             group.reorder(sorted(range(len(texts)), key=lambda at: texts[at] in shared))
 
     def sift(self, agenda: Agenda, most: int, now: float) -> None:
-        """Take out of the next batches what is on its way, or has come, by others."""
-        if not self.touched:
-            return
+        """Take out of the next batches what is on its way, or has come, by others.
+
+        Of use only where this call was `touched`.
+        """
         if self._parked and (self.stirred or now >= self._until):
             self.stirred = False
             parked, self._parked = self._parked, []

@@ -6,7 +6,7 @@ number is a sum; none of these holds a text, a vector or the key.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -155,8 +155,12 @@ class Tally:
     """Adds numbers up, from any thread where it was given a lock.
 
     Args:
-        lock: Guards the sums of a client; a call's are of one thread.
+        lock: Guards the sums of a client, and of its calls.
         whole: The client's, to which a call's are added too.
+
+    Attributes:
+        lock: That.
+        books: What is added to: its own sums and failures, then the client's.
     """
 
     def __init__(
@@ -164,37 +168,37 @@ class Tally:
         lock: AbstractContextManager[object] | None = None,
         whole: Tally | None = None,
     ) -> None:
-        self._lock = lock or nullcontext()
-        self._whole = whole
-        self._sums: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._seconds = {"seconds": 0.0, "waited": 0.0}
+        self._sums: defaultdict[str, Any] = defaultdict(int)
+        self._failures: defaultdict[str, int] = defaultdict(int)
+        self.lock: AbstractContextManager[object] = lock or nullcontext()
+        self.books = [(self._sums, self._failures)]
+        if whole is not None:
+            self.lock = whole.lock
+            self.books += whole.books
 
-    def add(
-        self, *, seconds: float = 0.0, waited: float = 0.0, kind: str = "", **sums: int
-    ) -> None:
+    def add(self, *, kind: str = "", **sums: float) -> None:
         """Add to the sums of those names; count a failure of a kind."""
-        if self._whole is not None:
-            self._whole.add(seconds=seconds, waited=waited, kind=kind, **sums)
-        with self._lock:
-            for name, number in sums.items():
-                self._sums[name] += number
-            self._seconds["seconds"] += seconds
-            self._seconds["waited"] += waited
-            if kind:
-                self._failures[kind] += 1
+        with self.lock:
+            for book, failures in self.books:
+                for name, number in sums.items():
+                    book[name] += number
+                if kind:
+                    failures[kind] += 1
 
     def stats(self, flow: Flow, dialect: Dialect) -> Stats:
         """Return the sums so far, beside what the client has settled on."""
-        with self._lock:
-            sums: dict[str, Any] = {**self._sums, **self._seconds}
-            failures = {**self._failures}
-        return Stats(
+        return Stats(**self.told(flow, dialect))
+
+    def told(self, flow: Flow, dialect: Dialect) -> dict[str, Any]:
+        """Return the same as plain values: few look at what every call has done."""
+        with self.lock:
+            sums, failures = {**self._sums}, {**self._failures}
+        return {
             **sums,
-            failures=failures,
-            in_flight=flow.in_flight,
-            limit=flow.limit,
-            rate=flow.rate,
-            largest=dialect.portion.largest,
-            base64=dialect.base64,
-        )
+            "failures": failures,
+            "in_flight": flow.in_flight,
+            "limit": flow.limit,
+            "rate": flow.rate,
+            "largest": dialect.portion.largest,
+            "base64": dialect.base64,
+        }

@@ -35,6 +35,7 @@ class AiohttpTransport:
     def __init__(self, route: Route) -> None:
         self._route = route
         self._proxy = route.proxy()
+        self._timeout = self._within(None)
         self._ssl: ssl.SSLContext | bool = (
             _context(route.trusted()) if route.url.startswith("https:") else True
         )
@@ -46,9 +47,9 @@ class AiohttpTransport:
     async def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post `body` and bring back what became of it, within `seconds`."""
         session = self._session()
-        timeout = aiohttp.ClientTimeout(
-            total=seconds, sock_connect=self._route.connect_seconds
-        )
+        timeout = self._timeout
+        if seconds != timeout.total:  # most requests have the same
+            timeout = self._timeout = self._within(seconds)
         began = False
         try:
             async with session.post(
@@ -63,6 +64,11 @@ class AiohttpTransport:
                 return await _read(response)
         except Exception as error:
             return lost(error, began=began)
+
+    def _within(self, seconds: float | None) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=seconds, sock_connect=self._route.connect_seconds
+        )
 
     async def aclose(self) -> None:
         """Close the session of the running loop."""

@@ -25,7 +25,6 @@ class Tasks:
         self._news = asyncio.Event()
         self.seat = {"host": threading.get_ident()}
         self._inbox: list[Landing] = []
-        self._own: list[Ticket] = []
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
         self._pull: asyncio.Task[Sequence[str]] | None = None
 
@@ -41,26 +40,48 @@ class Tasks:
         try:
             while True:
                 await self._feed(job, source)
-                self._hear(job)  # as it is with threads
-                step = job.next_step(clock(), awaiting=self._pull is not None)
-                if step is None:
-                    break
-                await self._start(job, step)
-                job.digest(clock())
-                await self._keep(job)
-                await self._wait(job, step.patience)
+                over = await self._turn(job)
                 for rows in job.take():
                     yield rows
-            for rows in job.take():
-                yield rows
+                if over:
+                    break
             job.result()
         finally:
-            try:
-                await self._save(job)
-            finally:
-                await self._leave(job)
-                if self._memory is not None:
-                    self._memory.end()
+            await self._finish(job)
+
+    async def whole(self, job: Job) -> list[Any]:
+        """Carry out a job to which nothing will be added, and return its groups."""
+        try:
+            while not await self._turn(job):
+                pass
+            groups = job.take()
+            job.result()
+            return groups
+        finally:
+            await self._finish(job)
+
+    async def _turn(self, job: Job) -> bool:
+        """Do what comes next; tell whether the job is over."""
+        if self._inbox:
+            self._hear(job)  # as it is with threads
+        step = job.next_step(clock(), awaiting=self._pull is not None)
+        if step is None:
+            return True
+        alone = await self._start(job, step)
+        job.digest(clock())
+        if job.fresh:
+            await self._keep(job)
+        if not alone:
+            await self._wait(job, step.patience)
+        return False
+
+    async def _finish(self, job: Job) -> None:
+        try:
+            await self._save(job)
+        finally:
+            await self._leave(job)
+            if self._memory is not None:
+                self._memory.end()
 
     async def _feed(self, job: Job, source: AsyncIterator[Sequence[str]]) -> None:
         """Pull the next group beside the requests: a slow source holds up nothing."""
@@ -103,20 +124,24 @@ class Tasks:
             row = texts, answer.embeddings, answer.model
             await asyncio.to_thread(self._memory.keep, *row)
 
-    async def _start(self, job: Job, step: Step) -> None:
+    async def _start(self, job: Job, step: Step) -> bool:
+        """Set off what the step names; tell whether it was all, and is over."""
         for ticket in step.expired:
             if task := self._tasks.get(ticket):
                 task.cancel()
             job.release(ticket, None, clock())
         if job.is_alone and not self._tasks:
-            self._own = step.launches
-            return
+            (ticket,) = step.launches
+            outcome = await self._transport.send(ticket.body, ticket.seconds)
+            job.receive(ticket, outcome, clock())
+            return True
         for ticket in step.launches:
             task = self._loop.create_task(self._carry(job, ticket))
             self._tasks[ticket] = task
             task.add_done_callback(partial(self._forget, ticket))
         if step.launches:
             await asyncio.sleep(0)  # let them write before anything is decoded
+        return False
 
     def _forget(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
         del self._tasks[ticket]
@@ -140,12 +165,6 @@ class Tasks:
 
     async def _wait(self, job: Job, patience: float | None) -> None:
         """Wait for the first landing or wake, and take in all that is there."""
-        if self._own:
-            (ticket,) = self._own
-            outcome = await self._transport.send(ticket.body, ticket.seconds)
-            self._own = []
-            job.receive(ticket, outcome, clock())
-            return
         if patience == 0:
             if not job.is_finished:  # else the caller goes on at once
                 await asyncio.sleep(0)
@@ -168,6 +187,10 @@ class Tasks:
 
     async def _leave(self, job: Job) -> None:
         left = job.close(clock())
+        if not (self._tasks or self._pull):
+            for ticket in left:
+                job.release(ticket, None, clock())
+            return
         waited = [*self._tasks.values(), *([self._pull] if self._pull else [])]
         for task in waited:
             task.cancel()

@@ -26,7 +26,6 @@ class Threads:
         self._memory = memory
         self._inbox: SimpleQueue[Landing | None] = SimpleQueue()
         self._outbox: SimpleQueue[Ticket | None] = SimpleQueue()
-        self._own: list[Ticket] = []
         self._handed: set[Ticket] = set()  # to threads, and not back yet
         self._threads = 0
         self._left = False
@@ -48,10 +47,11 @@ class Threads:
                 step = job.next_step(clock())
                 if step is None:
                     break
-                self._start(job, step)
+                alone = self._start(job, step)
                 job.digest(clock())
                 self._keep(job)
-                self._wait(job, step.patience)
+                if not alone:
+                    self._wait(job, step.patience)
                 yield from job.take()
             yield from job.take()
             job.result()
@@ -91,15 +91,19 @@ class Threads:
                 raise
             job.fresh.popleft()
 
-    def _start(self, job: Job, step: Step) -> None:
+    def _start(self, job: Job, step: Step) -> bool:
+        """Set off what the step names; tell whether it was all, and is over."""
         if job.is_alone and not self._handed:
-            self._own = step.launches
-            return
+            (ticket,) = step.launches
+            outcome = self._transport.send(ticket.body, ticket.seconds)
+            job.receive(ticket, outcome, clock())
+            return True
         for ticket in step.launches:
             self._handed.add(ticket)
             self._outbox.put(ticket)
             if len(self._handed) > self._threads:
                 self._hire(job)
+        return False
 
     def _hire(self, job: Job) -> None:
         worker = threading.Thread(
@@ -131,12 +135,6 @@ class Threads:
 
     def _wait(self, job: Job, patience: float | None) -> None:
         """Wait for the first landing or wake, and take in all that is there."""
-        if self._own:
-            (ticket,) = self._own
-            outcome = self._transport.send(ticket.body, ticket.seconds)
-            self._own = []
-            job.receive(ticket, outcome, clock())
-            return
         with suppress(Empty):
             news = self._inbox.get(block=patience != 0, timeout=patience)
             self._hear(job, news)
