@@ -76,9 +76,7 @@ class Calls:
         driver = Threads(here.sync(), here.memory)
         job = here.job(driver.wake, form, role, **driver.seat, on_progress=on_progress)
         try:
-            driver.feed(job, texts)
-            job.complete()
-            ((_, rows),) = driver.run(job, iter(()))
+            ((_, rows),) = driver.run(job, iter(()), texts)
         except EmbeddingsError as error:
             error.partial = self._partial(error, job, texts, role)
             raise error from None
@@ -98,9 +96,7 @@ class Calls:
         driver = Tasks(here.asynchronous(), here.memory)
         job = here.job(driver.wake, form, role, **driver.seat, on_progress=on_progress)
         try:
-            await driver.feed(job, texts)
-            job.complete()
-            ((_, rows),) = await driver.whole(job)
+            ((_, rows),) = await driver.whole(job, texts)
         except EmbeddingsError as error:
             error.partial = self._partial(error, job, texts, role)
             raise error from None

@@ -73,8 +73,8 @@ class Watch:
     def meet(self, role: Role) -> None:
         """Say that texts of a role are coming; what that means is looked up later."""
         if role not in self._met:
-            self._met.add(role)
             self._due.add(role)
+            self._met.add(role)
 
     def fits(self, width: int, model: str | None, canary: Packed | None) -> bool:
         """Compare an answer with what answers were like at first; note it if it is one.

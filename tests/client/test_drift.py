@@ -13,6 +13,7 @@ import pytest
 from together_embed import EmbeddingsClient
 from together_embed.errors import (
     ConfigurationError,
+    InputError,
     ModelDriftError,
     ModelDriftWarning,
     RoleDriftWarning,
@@ -150,6 +151,16 @@ def test_a_server_that_refuses_it_costs_no_text_its_vector(colour, tmp_path) -> 
             canary=True,
         )
         assert len(colour.embed(client, TEXTS)) == 40
+
+
+def test_a_call_whose_texts_are_refused_leaves_it_to_the_next(
+    colour, make, serving
+) -> None:
+    client = make()
+    with pytest.raises(InputError):
+        colour.embed(client, ["a text", ""])
+    assert len(colour.embed(client, TEXTS)) == 40
+    assert serving.seen[CANARY] == 1
 
 
 def test_a_canary_without_a_store_has_no_effect_and_is_refused(serving) -> None:

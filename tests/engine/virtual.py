@@ -133,7 +133,7 @@ class World:
     @property
     def held(self) -> int:
         """How many permits are out."""
-        return self.flow._in_flight
+        return self.flow.in_flight
 
     def start(self, groups: Iterable[Sequence[str]], **seat: object) -> Run:
         runs: list[Run] = []

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractContextManager
 
 from together_embed.engine.blame import Jury
@@ -106,7 +106,7 @@ class Flow:
         self._judged, self._paced = -1, False
         self._requests = Metre(requests_per_second, SLACK)
         self._tokens = Metre(tokens_per_minute and tokens_per_minute / 60, SLACK)
-        self._in_flight = 0
+        self._out: dict[Permit, Line] = {}  # in flight, and whose they are
         self._serial = -1  # the newest permit's
         self._lines: deque[Line] = deque()
         self._new: deque[Line] = deque()  # those that were given nothing so far
@@ -142,7 +142,7 @@ class Flow:
     @property
     def in_flight(self) -> int:
         """How many requests are in flight now."""
-        return self._in_flight
+        return len(self._out)
 
     @property
     def limit(self) -> int:
@@ -172,10 +172,24 @@ class Flow:
             line.want = 0
             if not (line.granted or line.queued or self._timed[0] is line):
                 return  # it stood in nobody's way
-            self._in_flight -= len(line.granted)
+            self._take_back(line.granted)
             line.granted = []
             woken = self._serve(self._latest)
         _wake(woken)
+
+    def mend(self, line: Line, carried: Container[Permit]) -> None:
+        """Put right what Ctrl-C may have broken off while it came and went for a line.
+
+        Args:
+            line: It is closed.
+            carried: Those of its permits whose requests are on their way.
+        """
+        with self._lock:
+            mine = [permit for permit, of in self._out.items() if of is line]
+            self._take_back(permit for permit in mine if permit not in carried)
+            waiting = {*self._lines, *self._new, *self._out.values()}
+            waiting |= self._serve(self._latest)
+        _wake(waiting)  # somebody may not have been told
 
     def take(
         self, line: Line, want: int, now: float, size: int = 0
@@ -201,7 +215,7 @@ class Flow:
             woken = self._serve(now, line)
             given, back = line.granted[:want], line.granted[want:]
             line.granted = []
-            self._in_flight -= len(back)
+            self._take_back(back)
             line.want = want - len(given)
             timed, at = self._timed
         woken.discard(line)
@@ -215,7 +229,7 @@ class Flow:
         but not beyond the user's bounds; nor while the server refuses.
         """
         with self._lock:
-            full = self._in_flight >= self._window.ceiling
+            full = self.in_flight >= self._window.ceiling
             if full or not self.is_calm(now) or self._ready_at > now:
                 return None
             permit = self._grant(line, now)
@@ -230,7 +244,7 @@ class Flow:
             says nothing about the batch that was the probe.
         """
         with self._lock:
-            self._in_flight -= 1
+            self._out.pop(permit, None)
             expected = self._learn(permit, report, now)
             woken = self._serve(now)
         _wake(woken)
@@ -288,10 +302,10 @@ class Flow:
                 self._paced = pace.refused(now, gap)
         self._jury.strike(permit)
         if not self._paced:
-            window.refused(permit, self._in_flight, news=news)
-        if self._in_flight:
+            window.refused(permit, self.in_flight, news=news)
+        if self._out:
             hint = self._brake.hint(hint)
-        if hint is not None or self._in_flight == 0:
+        if hint is not None or not self._out:
             return self._brake.pull(permit, now, hint, newest)
         return False
 
@@ -301,8 +315,8 @@ class Flow:
         if self._strained >= OUTAGE or self._brake.probing:
             news = permit.serial > self._judged
             self._judged, self._paced = self._serial, False
-            self._window.refused(permit, self._in_flight, news=news)
-            if self._in_flight == 0:
+            self._window.refused(permit, self.in_flight, news=news)
+            if not self._out:
                 self._brake.pull(permit, now, hint, self._serial)
 
     # Who is served, and when.
@@ -328,20 +342,22 @@ class Flow:
             line = queue[0]
             want = line.want if line is asking else min(1, line.want)
             if len(line.granted) >= want:
-                queue.popleft().queued = False
+                line.queued = False
+                queue.popleft()
                 continue
             at = self._opens_at(now)
             if at is None or at > now:
-                full = self._in_flight >= self._window.size
+                full = self.in_flight >= self._window.size
                 self.holds = self._brake.probing or not full
             if at is None:
                 break
             if at > now:
                 self._time(line, at, woken)
                 break
-            queue.popleft().queued = False
             self._turn_of_new = queue is self._lines
             permit = self._grant(line, now)
+            line.queued = False
+            queue.popleft()
             if line is not asking:
                 self._offers.append((line, permit))
                 woken.add(line)
@@ -351,7 +367,7 @@ class Flow:
 
     def _opens_at(self, now: float) -> float | None:
         """Return when the next request may go out: None is when another lands."""
-        if self._in_flight >= (1 if self._brake.probing else self.limit):
+        if self.in_flight >= (1 if self._brake.probing else self.limit):
             return self._revoke(now)
         return self._ready_at
 
@@ -374,12 +390,16 @@ class Flow:
             if line.granted and line.granted[0] is permit:
                 if now < permit.given_at + GRACE:
                     return permit.given_at + GRACE
-                self._in_flight -= len(line.granted)
+                self._take_back(line.granted)
                 line.granted, line.want = [], 0
             self._offers.popleft()
-            if self._in_flight < self.limit:
+            if self.in_flight < self.limit:
                 return now
         return None
+
+    def _take_back(self, permits: Iterable[Permit]) -> None:
+        for permit in permits:
+            self._out.pop(permit, None)
 
     def _time(self, line: Line, at: float, woken: set[Line]) -> None:
         """See to it that the first line asks again at that moment."""
@@ -390,9 +410,9 @@ class Flow:
 
     def _grant(self, line: Line, now: float) -> Permit:
         self._serial += 1
-        self._in_flight += 1
         tokens = line.size / BYTES_PER_TOKEN
-        permit = Permit(self._serial, self._in_flight, now, tokens)
+        permit = Permit(self._serial, self.in_flight + 1, now, tokens)
+        self._out[permit] = line
         line.granted.append(permit)
         self._jury.sent(permit)
         line.new = False

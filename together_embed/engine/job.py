@@ -19,7 +19,7 @@ asks the same client from within its loop, would else hold up everybody.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from together_embed.engine import batching, wire
@@ -209,7 +209,8 @@ class Job:
         self._agenda.pass_time(now)
         again = self._send_again(now)
         while self._guest.mail:
-            self._undigested.append(self._guest.mail.popleft())
+            self._undigested.append(self._guest.mail[0])  # Ctrl-C may come between
+            self._guest.mail.popleft()
         if self._guest.touched:
             self._guest.sift(self._agenda, self._flow.limit, now)
         want = self._want
@@ -245,16 +246,20 @@ class Job:
         self.release(ticket, outcome, now)
         if ticket.over:
             return
-        self._drop(ticket)
+        right = isinstance(outcome, Reply) and outcome.status == 200
+        ticket.over = True  # Python hears no Ctrl-C between this and the next
+        if right:
+            self._undigested.append((ticket, outcome))  # type: ignore[arg-type]
+        del self._in_flight[ticket]
         if isinstance(outcome, Reply):
             carried = outcome.carried
             received = len(outcome.body) if carried is None else carried
             ticket.batch.course.received += received
             self._tally.add(received_bytes=received)
         late = self._is_late(now)
-        if isinstance(outcome, Reply) and outcome.status == 200:
-            self._undigested.append((ticket, outcome))
-        elif part(ticket):
+        if right:
+            return
+        if part(ticket):
             self._aftermath.count(outcome)
         elif isinstance(outcome, Lost):
             fate = self._aftermath.lost(ticket, outcome, now, late=late)
@@ -274,7 +279,6 @@ class Job:
             return
         item = self._undigested[0]  # stays until then: Ctrl-C may come
         if isinstance(item, Delivery):
-            self._undigested.popleft()
             self._digest_delivery(item)
             return
         ticket, reply = item
@@ -335,13 +339,15 @@ class Job:
             found = [answer.embeddings[at] for _, at in delivery.wanted]
             block = self._form.read(found, self._width)
         except InvalidReply:
+            self._undigested.popleft()
             self._guest.refuse_mail(delivery)
-            return
-        if not self._is_wide_enough(block):
             return
         texts = [text for text, _ in delivery.wanted]
         if self._plan.keeps:
             self.fresh.append((texts, Answer(found, answer.model)))
+        self._undigested.popleft()
+        if not self._is_wide_enough(block):
+            return
         done = 0
         for at, text in enumerate(texts):
             place = group.place_of(text)
@@ -399,6 +405,15 @@ class Job:
         if self._on_end is not None:
             self._on_end(self._tally.told(self._flow, self._dialect))
         return list(self._permits)
+
+    def mend(self, carried: Collection[Ticket]) -> None:
+        """Put right what Ctrl-C may have broken off, of the flow and for other calls.
+
+        Args:
+            carried: The requests that are on their way; the job is closed.
+        """
+        self._flow.mend(self._line, {ticket.permit for ticket in carried})
+        self._guest.mend({ticket.batch for ticket in carried})
 
     def result(self) -> None:
         """Raise what the job failed with, if it failed."""

@@ -12,7 +12,7 @@ A text that one call alone wants costs one entry in a table, and nothing else.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -108,14 +108,14 @@ class Sharing:
                 self.known.update(dict.fromkeys(texts, want))
                 return set()
             flying: dict[_Want, dict[str, Flight]] = {}
+            want.touched = want.guest.touched = True
             for text in texts:
                 other = self.known.setdefault(text, want)
                 if other is want:
                     continue
                 share = self._share(text, other, flying)
-                share.members.append(want)
                 want.shares[text] = share
-            want.touched = want.guest.touched = True
+                share.members.append(want)
             return {*want.shares}
 
     def _share(
@@ -140,12 +140,14 @@ class Sharing:
                 self.known.pop(text, None)
             return
         for text in texts:
-            share = want.shares.pop(text, None)
+            share = want.shares.get(text)
             if share is None:
                 if self.known.get(text) is want:
                     del self.known[text]
                 continue
-            share.members.remove(want)
+            if want in share.members:
+                share.members.remove(want)
+            del want.shares[text]
             if not share.members and self.known.get(text) is share:
                 del self.known[text]
 
@@ -171,6 +173,20 @@ class Sharing:
             post = Delivery(member.group, reply, len(texts), wanted)  # type: ignore[arg-type]
             member.guest.mail.append(post)
         return told
+
+    def sweep(self, guest: Guest, flying: Container[str]) -> set[Guest]:
+        """Take out all that is a guest's, but what flies; return whose the rest is."""
+        others: set[Guest] = set()
+        with self.lock:
+            for text, entry in list(self.known.items()):
+                wants = entry.members if isinstance(entry, _Share) else [entry]
+                left = [w for w in wants if w.guest is not guest or text in flying]
+                others.update(want.guest for want in left)
+                if not left:
+                    del self.known[text]
+                elif isinstance(entry, _Share):
+                    entry.members = left
+        return others
 
 
 class Guest:
@@ -265,11 +281,12 @@ class Guest:
         with self._sharing.lock:
             told: set[Guest] = set()
             want = self._wants.get(batch.group)
-            flight = None if want is None else want.flights.pop(batch, None)
+            flight = None if want is None else want.flights.get(batch)
             if want is None or flight is None:
                 return  # another request for the same batch came first
             if want.shares:
                 told = self._sharing.land(want, flight, batch.texts, reply)
+            del want.flights[batch]
             if want.gone:
                 self._sharing.leave(want, batch.texts)
                 self._forget(want)
@@ -312,6 +329,23 @@ class Guest:
                     flying = {text for batch in want.flights for text in batch.texts}
                     rest = [text for text in want.group.unique if text not in flying]
                     self._sharing.leave(want, rest)
+
+    def mend(self, carried: set[Batch]) -> None:
+        """Put right what Ctrl-C may have broken off, after `close`.
+
+        Args:
+            carried: Those of the call's batches that are on their way.
+        """
+        for want in list(self._wants.values()):
+            for batch in set(want.flights) - carried:
+                self.land(batch, None)
+        wants = list(self._wants.values())
+        flights = [batch for want in wants for batch in list(want.flights)]
+        flying = {text for batch in flights for text in batch.texts}
+        # Somebody may not have been told.
+        for guest in self._sharing.sweep(self, flying):
+            guest.stirred = True
+            guest._wake()  # noqa: SLF001 - of the same class
 
     def _may_wait_for(self, flight: Flight, now: float) -> bool:
         held = flight.host is not None and flight.host == self._blocks

@@ -49,9 +49,11 @@ class Tasks:
         finally:
             await self._finish(job)
 
-    async def whole(self, job: Job) -> list[Any]:
-        """Carry out a job to which nothing will be added, and return its groups."""
+    async def whole(self, job: Job, texts: Sequence[str]) -> list[Any]:
+        """Carry out a job of these texts and no others, and return its groups."""
         try:
+            await self._add(job, texts)
+            job.complete()
             while not await self._turn(job):
                 pass
             groups = job.take()
@@ -93,9 +95,9 @@ class Tasks:
             if not self._pull.done():
                 return
             pulled, self._pull = self._pull.result(), None
-            await self.feed(job, pulled)
+            await self._add(job, pulled)
 
-    async def feed(self, job: Job, texts: Sequence[str]) -> None:
+    async def _add(self, job: Job, texts: Sequence[str]) -> None:
         """Add a group, or say that there is none any more."""
         if texts is END:
             job.complete()

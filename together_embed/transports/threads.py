@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -24,23 +25,35 @@ class Threads:
     def __init__(self, transport: SyncTransport, memory: Memory | None) -> None:
         self._transport = transport
         self._memory = memory
-        self._inbox: SimpleQueue[Landing | None] = SimpleQueue()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._landed: deque[Landing] = deque()
         self._outbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._handed: set[Ticket] = set()  # to threads, and not back yet
         self._threads = 0
-        self._left = False
+        self._left = self._broken = False
         self.seat = {"blocks": threading.get_ident()}
 
     def wake(self) -> None:
         """End the present wait, from any thread."""
-        self._inbox.put(None)
+        self._bell.put(None)
 
-    def run(self, job: Job, source: Iterator[Sequence[str]]) -> Iterator[Any]:
-        """Carry out a job, and yield its groups in order as they become whole."""
+    def run(
+        self, job: Job, source: Iterator[Sequence[str]], whole: Sequence[str] = END
+    ) -> Iterator[Any]:
+        """Carry out a job, and yield its groups in order as they become whole.
+
+        Args:
+            job: It has no texts so far.
+            source: Groups of texts.
+            whole: The one group that there is, in the place of a source.
+        """
         try:
+            if whole is not END:
+                self._feed(job, whole)
+                job.complete()
             while True:
                 while job.hungry:
-                    self.feed(job, next(source, END))
+                    self._feed(job, next(source, END))
                 # Whoever has the rows, or the source, may have held us up for long:
                 # what came in that time is no late answer.
                 self._hear(job)
@@ -55,15 +68,26 @@ class Threads:
                 yield from job.take()
             yield from job.take()
             job.result()
+        except KeyboardInterrupt:
+            self._broken = True
+            raise
         finally:
             try:
-                self._save(job)
-            finally:
-                self._leave(job)
-                if self._memory is not None:
-                    self._memory.end()
+                self._finish(job)
+            except KeyboardInterrupt:
+                self._broken = True
+                self._finish(job)
+                raise
 
-    def feed(self, job: Job, texts: Sequence[str]) -> None:
+    def _finish(self, job: Job) -> None:
+        try:
+            self._save(job)
+        finally:
+            self._leave(job)
+            if self._memory is not None:
+                self._memory.end()
+
+    def _feed(self, job: Job, texts: Sequence[str]) -> None:
         """Add a group, or say that there is none any more."""
         if texts is END:
             job.complete()
@@ -95,12 +119,13 @@ class Threads:
         """Set off what the step names; tell whether it was all, and is over."""
         if job.is_alone and not self._handed:
             (ticket,) = step.launches
-            outcome = self._transport.send(ticket.body, ticket.seconds)
-            job.receive(ticket, outcome, clock())
+            landing = ticket, self._transport.send(ticket.body, ticket.seconds)
+            self._landed.append(landing)
+            self._hear(job)
             return True
         for ticket in step.launches:
-            self._handed.add(ticket)
             self._outbox.put(ticket)
+            self._handed.add(ticket)
             if len(self._handed) > self._threads:
                 self._hire(job)
         return False
@@ -109,20 +134,21 @@ class Threads:
         worker = threading.Thread(
             target=self._work, args=(job,), name="together-embed", daemon=True
         )
+        self._threads += 1
         try:
             worker.start()
         except RuntimeError:  # the system has no more: fewer will do, none will not
+            self._threads -= 1
             if not self._threads:
                 raise
-        else:
-            self._threads += 1
 
     def _work(self, job: Job) -> None:
         while (ticket := self._outbox.get()) is not None:
             if self._left:
                 job.release(ticket, None, clock())
             else:
-                self._inbox.put((ticket, self._carry(job, ticket)))
+                self._landed.append((ticket, self._carry(job, ticket)))
+                self._bell.put(None)
 
     def _carry(self, job: Job, ticket: Ticket) -> Outcome:
         try:
@@ -136,25 +162,29 @@ class Threads:
     def _wait(self, job: Job, patience: float | None) -> None:
         """Wait for the first landing or wake, and take in all that is there."""
         with suppress(Empty):
-            news = self._inbox.get(block=patience != 0, timeout=patience)
-            self._hear(job, news)
+            self._bell.get(block=patience != 0, timeout=patience)
+        self._hear(job)
 
-    def _hear(self, job: Job, news: Landing | None = None) -> None:
+    def _hear(self, job: Job) -> None:
         """Take in what has landed, without waiting for more."""
         with suppress(Empty):
             while True:
-                if news is not None:
-                    self._handed.discard(news[0])
-                    job.receive(*news, clock())
-                news = self._inbox.get_nowait()
+                self._bell.get_nowait()
+        while self._landed:
+            ticket, outcome = self._landed[0]  # stays there until it is taken in
+            job.receive(ticket, outcome, clock())
+            self._handed.discard(ticket)
+            self._landed.popleft()
 
     def _leave(self, job: Job) -> None:
         self._left = True
+        with suppress(Empty):  # no thread may be left to take these
+            while ticket_or_end := self._outbox.get_nowait():
+                self._handed.discard(ticket_or_end)
         for ticket in job.close(clock()):
             if ticket not in self._handed:
                 job.release(ticket, None, clock())
-        with suppress(Empty):  # no thread may be left to take these
-            while ticket_or_end := self._outbox.get_nowait():
-                job.release(ticket_or_end, None, clock())
+        if self._broken:
+            job.mend(self._handed)
         for _ in range(self._threads):
             self._outbox.put(None)

@@ -1,0 +1,138 @@
+"""Ctrl-C at any moment of a call: nothing paid for is lost, and nothing stays held.
+
+Python hears a signal where a function begins and where a call into C has ended. Here
+Ctrl-C comes at each such moment of this library's code in the thread that calls, one
+after the other, and the same client goes on with all that it has learned and held.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import together_embed
+from together_embed import EmbeddingsClient
+from together_embed.engine.outcome import Outcome
+from together_embed.local import LocalEndpoint
+from together_embed.transports.sync_requests import RequestsTransport
+
+from .raw import right
+from .sizes import sized
+from .ways import WAYS
+
+OURS = str(Path(together_embed.__file__).parent)
+PATIENCE = 30.0
+
+
+def interrupted(work: Callable[[], object], moment: int) -> bool:
+    """Do the work, and break it off at the so-manieth moment of ours."""
+    left = moment
+
+    def hear(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        code = frame.f_code
+        if event in ("call", "c_return") and code.co_filename.startswith(OURS):
+            # A generator's end looks like a beginning here, and nothing is heard there.
+            left -= code.co_name != "<genexpr>"
+            if left == 0:
+                left = -1
+                raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    sys.setprofile(hear)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(before)
+    return False
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    ends_at = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < ends_at, what
+        time.sleep(0.001)
+
+
+def threads_of_calls() -> int:
+    return sum(t.name == "together-embed" for t in threading.enumerate())
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lists the threads in which a request came home."""
+    home: list[int] = []
+    send = RequestsTransport.send
+
+    def noted(self: RequestsTransport, body: bytes, seconds: float | None) -> Outcome:
+        outcome = send(self, body, seconds)
+        home.append(threading.get_ident())
+        return outcome
+
+    monkeypatch.setattr(RequestsTransport, "send", noted)
+    return home
+
+
+@pytest.mark.parametrize(("batches", "stride"), [(1, sized(3, 1)), (4, sized(31, 1))])
+def test_ctrl_c_at_any_moment_loses_nothing_paid_for_and_leaves_nothing_held(
+    make: Any, tmp_path: Path, answered: list[int], batches: int, stride: int
+) -> None:
+    told: list[int] = []
+    with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
+        client: EmbeddingsClient = make(
+            WAYS[0],
+            endpoint.base_url,
+            batch_size=2,
+            max_concurrency=2,
+            cache=tmp_path / "vectors.db",
+            on_batch=lambda batch: told.append(batch.texts),
+        )
+        moment, goes_on = 0, True
+        while goes_on:
+            moment += stride
+            texts = [f"{moment}: {number}" for number in range(2 * batches)]
+            answered.clear()
+            told.clear()
+            goes_on = interrupted(partial(client.embed, texts), moment)
+            kept = 2 * sum(here == threading.get_ident() for here in answered)
+            kept = max(kept, sum(told))
+            wait_until(lambda: not threads_of_calls(), "a thread stayed")
+            wait_until(lambda: not client.stats.in_flight, "a permit was lost")
+            paid = {text: endpoint.seen.get(text, 0) for text in texts}
+            assert client.embed(texts) == right(texts)
+            again = sum(endpoint.seen[text] > paid[text] for text in texts)
+            assert again <= len(texts) - kept, "what was paid for was lost"
+        assert moment > 100  # it did walk through a call
+        print(moment, "moments")
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_ctrl_c_at_any_moment_holds_up_no_other_call_for_the_same_texts(
+    make: Any, limit: int
+) -> None:
+    moment, goes_on = 0, True
+    with LocalEndpoint(dimension=8) as endpoint, ThreadPoolExecutor(1) as pool:
+        client: EmbeddingsClient = make(
+            WAYS[0], endpoint.base_url, batch_size=2, max_concurrency=limit
+        )
+        while goes_on:
+            moment += sized(23, 1)
+            texts = [f"{moment}: {number}" for number in range(8)]
+            other = pool.submit(client.embed, texts[::-1])
+            goes_on = interrupted(partial(client.embed, texts), moment)
+            assert other.result(PATIENCE)[::-1] == right(texts)
+            wait_until(lambda: not client.stats.in_flight, "a permit was lost")
+            assert not client._calls.here()._sharing.known
+        assert moment > 100
+        print(moment, "moments")
