@@ -249,7 +249,7 @@ FAULTS: tuple[Outcome, ...] = (
 class Faulty:
     """Fails one request in so many, in every way there is."""
 
-    inner: Slots
+    inner: Slots | Capped
     dice: Dice
     share: float
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from together_embed.engine.marks import CROWD, DEAF, FUTILE, Marks
-from together_embed.engine.pace import SURPRISE, UNDER, Pace
+from together_embed.engine.pace import LEAST_CYCLE, NEARLY, SURPRISE, UNDER, Pace
 from together_embed.engine.signals import Permit
 from together_embed.engine.window import TRANSIT, Window
 
@@ -23,16 +23,28 @@ def test_the_rate_is_what_was_accepted_between_two_refusals() -> None:
 def test_refusals_that_come_whatever_the_pace_is_are_borne_unless_they_crowd() -> None:
     marks = Marks()
     found = []
-    for serial in range(40, 40 * (FUTILE + 1), 40):
+    for serial in (40, 80):
         marks.add(permit(serial))
         found.append(marks.count_futile())
-    assert found == [False] * (FUTILE - 1) + [True]
+    assert found == [False, True]
     assert marks.are_borne
     for serial in range(marks.newest + 1, marks.newest + 1 + CROWD):
         marks.add(permit(serial))
     assert not marks.are_borne
     marks.add(permit(marks.newest + DEAF))
     assert not marks.are_borne
+
+
+def test_refusals_where_they_are_due_speak_for_a_rate_half_as_loud() -> None:
+    assert FUTILE == 3
+    one_between, two_between = Marks(), Marks()
+    for marks, due in ((one_between, 1), (two_between, 2)):
+        marks.add(permit(0))
+        assert not marks.count_futile()
+        for _ in range(due):
+            marks.count_telling()
+    assert one_between.count_futile()
+    assert not two_between.count_futile()
 
 
 def settled() -> Window:
@@ -110,3 +122,17 @@ def test_a_pace_that_went_far_is_followed_by_a_guess_and_that_is_taken_back() ->
     pace.marks.add(permit(163, 15.2))
     pace.refused(15.2, 0.0)
     assert (pace.rate or 0.0) < 0.8 * guess
+
+
+def test_the_cycle_of_a_guess_begins_with_it_and_goes_over_it_late() -> None:
+    pace = paced(10.0)
+    while (pace.rate or 0.0) < 11.0:
+        pace.send(20.0, 0.3)
+    tried = pace.rate or 0.0
+    pace.marks.add(permit(150, 15.0))
+    pace.refused(15.0, 0.7 / tried)  # the server minds no closeness
+    guess = pace.rate or 0.0
+    assert guess == NEARLY * tried
+    for _ in range(LEAST_CYCLE // 2):
+        pace.send(20.0, 0.3)
+    assert guess < (pace.rate or 0.0) < 1.011 * guess

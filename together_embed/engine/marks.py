@@ -16,8 +16,9 @@ MARKS = 64
 TELLING = 16
 """Requests accepted between two refusals that are worth a rate."""
 FUTILE = 3
-"""Refusals in a row at a pace under the rate that show it to be none: some servers, or
-what stands before them, refuse now and then whatever one does."""
+"""Doubts that a rate is none: two for each refusal at a pace under it, one less for
+each that came when it was due. Some servers, or what stands before them, refuse now and
+then whatever one does."""
 DEAF = 1000
 """Requests for which such refusals are borne then; twice as many each further time."""
 CROWD, WITHIN = 6, 32
@@ -37,7 +38,7 @@ class Marks:
         self.newest = -1
         # The serial, the moment, and how many refusals there had been.
         self._marks: deque[tuple[int, float, int]] = deque(maxlen=MARKS)
-        self._futile = 0  # in a row
+        self._futile = 0
         self._deaf_until = 0
         self._deafness = DEAF
 
@@ -70,7 +71,7 @@ class Marks:
 
     def count_telling(self) -> None:
         """Take in that a refusal came where one was due."""
-        self._futile = 0
+        self._futile = max(0, self._futile - 1)
 
     def count_futile(self) -> bool:
         """Take in a refusal although the server had more than was asked of it.
@@ -78,7 +79,7 @@ class Marks:
         Returns:
             Whether refusals are to be borne from now on.
         """
-        self._futile += 1
+        self._futile += 2
         if self._futile < FUTILE:
             return False
         self._futile = 0

@@ -6,8 +6,9 @@ rate, slowly over it until the next refusal comes, and ever faster if none does.
 
 What is measured is too little where the server allows no burst, since what it did not
 use is lost to it. So a cycle that ended well above the rate is followed by a guess
-between what was measured and the pace that was refused. A guess that is refused at once
-is taken back, and the next ones come more seldom.
+between what was measured and the pace that was refused. Its cycle begins at the guess
+itself, and goes over it late. A guess that is refused at once is taken back, and the
+next ones come more seldom.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ class Pace(Metre):
         self._sent += 1
         over = self._sent - self._cycle
         if over <= 0:
-            share = UNDER + (OVER - UNDER) * self._sent / self._cycle
+            begun, power = self._begins_at, 2 if self._guessed else 1
+            share = begun + (OVER - begun) * math.pow(self._sent / self._cycle, power)
         else:  # no faster than the answers can tell
             by_cycle, by_trip = self._cycle * SPEED_UP, self._known * trip
             share = OVER * math.pow(2, over / max(LEAST_SPEED_UP, by_cycle, by_trip))
@@ -175,6 +177,14 @@ class Pace(Metre):
         self._measured = measured
         self._begin(now)
         return True
+
+    @property
+    def _begins_at(self) -> float:
+        """The share of the rate at which a cycle begins: nobody saves up for a guess.
+
+        What was guessed since the server allows no burst would be lost below it.
+        """
+        return 1.0 if self._guessed else UNDER
 
     @property
     def _tried(self) -> float:
@@ -240,5 +250,5 @@ class Pace(Metre):
         """Begin a cycle, when there is one more request to be had."""
         self._sent = 0
         self._begun_with = self.marks.count
-        self.rate = self._known * UNDER
+        self.rate = self._known * self._begins_at
         self.ready_at = max(self.ready_at, now + 1 / self.rate)
