@@ -94,7 +94,7 @@ def _short(found: dict[str, Any]) -> str:
         *values, target = _numbers(one)
         bound = "≥" if one["least"] else "≤"
         names = one["values"]
-        shown = " ".join(
+        shown = ", ".join(
             f"{value} {name}" if len(names) > 1 else value
             for name, value in zip(names, values, strict=True)
         )
