@@ -93,7 +93,8 @@ def lost(error: Exception, *, began: bool) -> Lost:
     """
     reason = _root(error)
     detail = type(reason).__name__
-    if isinstance(reason, ssl.SSLCertVerificationError):
+    # urllib3 1 looks at the host's name itself, and has an error of its own for it.
+    if isinstance(reason, ssl.SSLCertVerificationError) or detail == "CertificateError":
         return Lost(Cause.UNTRUSTED, detail)
     greeting = isinstance(error, requests.exceptions.SSLError) and not began
     if greeting or isinstance(reason, urllib3_errors.NewConnectionError):
