@@ -224,7 +224,9 @@ def test_every_setting_has_the_name_in_the_adapters_that_the_page_says() -> None
 
 
 def test_every_setting_on_the_page_on_tuning_is_one_that_there_is() -> None:
-    found = {row[0].strip("`") for row in rows("tuning.md")} - {"setting"}
+    table = rows("tuning.md")
+    (first,) = (n for n, row in enumerate(table, 1) if row[0] == "setting")
+    found = {row[0].strip("`") for row in table[first:]}
     assert found
     assert found <= parameters(EmbeddingsClient)
 
