@@ -22,6 +22,7 @@ from together_embed import EmbeddingsClient
 Rows = list[list[float]]
 BREAKS = {"order": lambda rows: rows[::-1], "missing": lambda rows: rows[:-1]}
 
+_moved: list[str] = []
 _unmoved: list[str] = []
 
 
@@ -54,14 +55,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "call" and report.passed:
+    if report.when == "call" and report.failed:
+        _moved.append(report.nodeid)
+    elif report.when == "call" or not report.passed:  # one that could not run, too
         _unmoved.append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    session.exitstatus = 1 if _unmoved else 0
+    session.exitstatus = 0 if _moved and not _unmoved else 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name in _unmoved:
         terminalreporter.write_line(f"NOT MOVED by a broken core: {name}")
+    terminalreporter.write_line(f"moved by a broken core: {len(_moved)} tests")
