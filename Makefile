@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults fuzz lint check docs bench clean
+.PHONY: help demo core test faults fuzz lint check docs bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ $(VENV)/.dev: $(VENV)/.demo
 
 demo: $(VENV)/.demo ## index these docs in both frameworks and ask three questions
 	@$(BIN)/python examples/demo.py
+
+core: $(VENV)/.dev ## run the tests of the core alone; a minute
+	$(BIN)/python -m pytest tests/engine tests/client tests/store tests/transports
 
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest

@@ -21,8 +21,9 @@ Listening at {url}
   export TOGETHER_BASE_URL={url}
   export TOGETHER_API_KEY={key}
 
-Texts are embedded as {dimension} numbers by hashing their words: texts that share words
-are near each other. This is no language model, and does not know what words mean.
+Texts are embedded as {dimension} numbers by hashing their words: texts that
+share words are near each other. This is no language model, and does not know
+what words mean.
 Its OpenAPI document is at {root}/openapi.json. Ctrl-C stops it.
 """
 
