@@ -1,5 +1,6 @@
 """The endpoint from a terminal."""
 
+import json
 import os
 import signal
 import subprocess
@@ -53,6 +54,21 @@ def test_it_says_where_it_is_and_what_it_is_not_and_ends_quietly() -> None:
     assert f"export TOGETHER_BASE_URL={url}" in said
     assert "no language model" in said
     assert "1 requests, 2 texts" in last_words
+    assert (process.returncode, complaints) == (0, "")
+
+
+def test_json_is_a_line_where_it_is_and_a_line_of_what_it_did() -> None:
+    with served("--json", "--dimension", "8") as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        asked = {"model": "m", "input": ["a", "b"]}
+        headers = {"Authorization": "Bearer any-key-will-do"}
+        requests.post(f"{first['base_url']}/embeddings", json=asked, headers=headers)
+        document = requests.get(first["openapi"]).json()
+        process.send_signal(signal.SIGINT)
+        last_words, complaints = process.communicate(timeout=10)
+    assert "/embeddings" in document["paths"]
+    assert json.loads(last_words) == {"requests": 1, "texts": 2}
     assert (process.returncode, complaints) == (0, "")
 
 

@@ -4,6 +4,7 @@ Behind `together-embed serve`, and `python -m together_embed.local.serve`.
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -54,11 +55,18 @@ def serve(argv: Sequence[str] | None = None) -> int:
     try:
         with endpoint:
             shown = f'"${chosen.api_key_env}"' if key else "any-key-will-do"
-            _say(endpoint, chosen.dimension, shown)
+            if chosen.json:
+                openapi = f"{endpoint.root_url}/openapi.json"
+                _write_json(base_url=endpoint.base_url, openapi=openapi)
+            else:
+                _say(endpoint, chosen.dimension, shown)
             _wait_for_interrupt()
     except OSError as error:
         return _fail(f"cannot listen at {chosen.host}:{chosen.port}: {error}", 1)
-    _write(f"\n{endpoint.requests} requests, {endpoint.texts} texts embedded.\n")
+    if chosen.json:
+        _write_json(requests=endpoint.requests, texts=endpoint.texts)
+    else:
+        _write(f"\n{endpoint.requests} requests, {endpoint.texts} texts embedded.\n")
     return 0
 
 
@@ -111,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--strict", action="store_true", help="refuse fields that are not known")
     for name, usual in (("--base64", "honour"), ("--dimensions", "refuse")):
         add(name, choices=_SUPPORT, default=usual, metavar="HOW", help=_HOW)
+    add("--json", action="store_true", help="a line of JSON at the start and the end")
     return parser
 
 
@@ -150,6 +159,10 @@ def _say(endpoint: LocalEndpoint, dimension: int, key: str) -> None:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _write_json(**values: object) -> None:
+    _write(json.dumps(values) + "\n")
 
 
 def _fail(message: str, code: int) -> int:
