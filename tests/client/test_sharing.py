@@ -253,6 +253,29 @@ async def test_many_calls_of_one_loop(make_client: Any, right: Any) -> None:
         assert await asyncio.gather(*calls) == [right(texts_of(n)) for n in range(20)]
 
 
+async def test_a_loop_has_two_turns_of_its_own_between_two_answers(
+    make_client: Any, endpoint: Any
+) -> None:
+    turns = 0
+    seen = []
+
+    async def spin() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    endpoint.slow(0.2)  # so that all answers are there at once
+    async with make_client(batch_size=1) as client:
+        spinning = asyncio.create_task(spin())
+        await client.aembed(
+            [f"text {n}" for n in range(10)], on_progress=lambda _: seen.append(turns)
+        )
+        spinning.cancel()
+    assert len(seen) == 10
+    assert min(map(int.__sub__, seen[1:], seen)) >= 2
+
+
 async def test_a_sync_call_within_a_running_loop(make_client: Any, right: Any) -> None:
     client = make_client(batch_size=4)
     assert client.embed(texts_of(0)) == right(texts_of(0))

@@ -169,6 +169,9 @@ class Tasks:
         """Wait for the first landing or wake, and take in all that is there."""
         if patience == 0:
             if not job.is_finished:  # else the caller goes on at once
+                # Who sleeps is woken in one turn of the loop and runs in the next: with
+                # one turn between two answers it would see three of them decoded.
+                await asyncio.sleep(0)
                 await asyncio.sleep(0)
         else:
             timer = None
