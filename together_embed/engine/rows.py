@@ -46,8 +46,8 @@ class Form(Protocol):
             InvalidReply: A row is not right.
         """
 
-    def unpack(self, rows: Sequence[tuple[str, bytes]]) -> Any:
-        """Return a block of rows that were kept as little-endian bytes, "f" or "d"."""
+    def unpack(self, code: str, rows: Sequence[bytes]) -> Any:
+        """Return a block of rows of one width, kept as little-endian "f" or "d"."""
 
     def empty(self, count: int, width: int) -> Any:
         """Return what `count` rows will be put into."""
@@ -70,9 +70,9 @@ class Lists:
         spare(block)
         return block
 
-    def unpack(self, rows: Sequence[tuple[str, bytes]]) -> list[Row]:
+    def unpack(self, code: str, rows: Sequence[bytes]) -> list[Row]:
         """Return the bytes as lists."""
-        block = [_numbers(code, data) for code, data in rows]
+        block = [_numbers(code, row) for row in rows]
         spare(block)
         return block
 
@@ -129,18 +129,11 @@ class Arrays:
             raise _infinite(number)
         return block
 
-    def unpack(self, rows: Sequence[tuple[str, bytes]]) -> NDArray[Any]:
+    def unpack(self, code: str, rows: Sequence[bytes]) -> NDArray[Any]:
         """Return the bytes as one array."""
-        numpy = self._np
-        if {code for code, _ in rows} == {"f"}:
-            joined = numpy.frombuffer(b"".join(data for _, data in rows), "<f4")
-            block: NDArray[Any] = joined.reshape(len(rows), -1)
-            return block
-        types = {"f": "<f4", "d": "<f8"}
-        stacked: NDArray[Any] = numpy.stack(
-            [numpy.frombuffer(data, types[code]) for code, data in rows]
-        )
-        return stacked
+        joined = self._np.frombuffer(b"".join(rows), f"<{code}")
+        block: NDArray[Any] = joined.reshape(len(rows), -1)
+        return block
 
     def empty(self, count: int, width: int) -> NDArray[np.float32]:
         """Return an array whose rows are to come."""

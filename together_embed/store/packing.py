@@ -14,8 +14,8 @@ from zlib import adler32, crc32
 Row = list[float]
 """One embedding: `width` Python floats."""
 
-_CHECKSUMS = struct.Struct("<II")
-_FORMS: dict[int, tuple[Literal["f", "d"], int]] = {102: ("f", 4), 100: ("d", 8)}
+_CHECKSUMS = struct.Struct("<II").pack
+_FORMS: dict[bytes, tuple[Literal["f", "d"], int]] = {b"f": ("f", 4), b"d": ("d", 8)}
 
 
 class Packed(NamedTuple):
@@ -56,18 +56,19 @@ def unpack(packed: Packed) -> Row:
 
 def seal(key: bytes, packed: Packed) -> bytes:
     """Return the bytes to keep under `key`."""
-    return stamp(key, packed.code.encode() + packed.data)
+    code = packed.code.encode()
+    return _checksums(key + code, packed.data) + code + packed.data
 
 
 def unseal(key: bytes, sealed: object) -> Packed | None:
     """Return what was sealed under `key`, or None where it is not that any more."""
-    body = unstamp(key, sealed)
-    if not body:
+    if type(sealed) is not bytes:
         return None
-    code, size = _FORMS.get(body[0], ("f", 0))
-    if not size or len(body) == 1 or (len(body) - 1) % size:
+    sums, named, data = sealed[:8], sealed[8:9], sealed[9:]
+    code, size = _FORMS.get(named, ("f", 0))
+    if not (size and data) or len(data) % size or sums != _checksums(key + named, data):
         return None
-    return Packed(code, body[1:])
+    return Packed(code, data)
 
 
 def stamp(key: bytes, body: bytes) -> bytes:
@@ -79,11 +80,13 @@ def unstamp(key: bytes, stamped: object) -> bytes | None:
     """Return the body, or None where the checksums are not those of it and its key."""
     if type(stamped) is not bytes:
         return None
-    body = stamped[_CHECKSUMS.size :]
-    return body if stamped[: _CHECKSUMS.size] == _checksums(key, body) else None
+    body = stamped[8:]
+    return body if stamped[:8] == _checksums(key, body) else None
 
 
-def _checksums(key: bytes, body: bytes) -> bytes:
-    # Two sums, 64 bits together, at half the cost of a digest. They are there against
-    # accidents: whoever can write to the file can forge any seal.
-    return _CHECKSUMS.pack(crc32(body, crc32(key)), adler32(body, adler32(key)))
+def _checksums(head: bytes, body: bytes) -> bytes:
+    """Return 8 bytes for all that is in both: two sums, at half a digest's cost.
+
+    They are there against accidents: whoever can write to the file can forge any seal.
+    """
+    return _CHECKSUMS(crc32(body, crc32(head)), adler32(body, adler32(head)))

@@ -22,24 +22,24 @@ KEEP = 0.9
 """The part of the bound that is in use after making room."""
 NEWS = 16
 """A use is news when bound/NEWS bytes have been put since the last one noted."""
-NEVER = 1 << 62
 
-_FIND = (
-    "SELECT keys.key, vectors.data, "
-    "((SELECT max(id) FROM vectors) - keys.used) * length(vectors.data) > ? "
-    "FROM keys CROSS JOIN vectors ON vectors.id = keys.id WHERE keys.key IN "
-)
+_AGE = "((SELECT max(id) FROM vectors) - keys.used) * length(vectors.data)"
 # About what a row costs beside its bytes: its key twice over in half-filled pages.
 _ROW_COST = 128
 _PAGE_WASTE = 1.2
 
 
-def find(count: int) -> str:
-    """Return the query for so many keys: key, row, and whether the use is news.
-
-    Its parameters are the bytes of `NEWS`, then the keys.
-    """
-    return _FIND + f"({','.join('?' * count)})"
+def find(count: int, bound: int | None = None) -> str:
+    """Return the query for so many keys: key, row, and whether the use is news."""
+    is_news = "0" if bound is None else f"{_AGE} > {bound // NEWS}"
+    # In the order in which they are asked for, which is mostly that of their arrival:
+    # "key IN (…)" would sort them by their digests, and go to and fro in the file.
+    asked = ", ".join(["(?)"] * count)
+    return (
+        f"SELECT keys.key, vectors.data, {is_news} FROM (VALUES {asked}) AS asked "
+        "CROSS JOIN keys ON keys.key = asked.column1 "
+        "CROSS JOIN vectors ON vectors.id = keys.id"
+    )
 
 
 def put(link: sqlite3.Connection, rows: Sequence[Sealed]) -> None:

@@ -198,12 +198,11 @@ class Store:
         weakref.finalize(self, self._database.close)
 
     def _find(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, object, int]]:
-        bound = self._max_bytes
-        news = rows.NEVER if bound is None else bound // rows.NEWS
         for start in range(0, len(keys), rows.AT_ONCE):
             chunk = keys[start : start + rows.AT_ONCE]
             try:
-                yield from self._database.read(rows.find(len(chunk)), (news, *chunk))
+                find = rows.find(len(chunk), self._max_bytes)
+                yield from self._database.read(find, chunk)
             except StoreError as error:
                 self._report(error)
                 if error.reason == "damaged":
@@ -212,7 +211,7 @@ class Store:
     def _find_whole(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, object, int]]:
         """Look for each key alone: a damaged page costs the rows on it, and no more."""
         for key in keys:
-            yield from self._read(rows.find(1), (rows.NEVER, key))
+            yield from self._read(rows.find(1), (key,))
 
     def _read(self, sql: str, values: Sequence[object]) -> list[Any]:
         try:

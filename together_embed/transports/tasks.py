@@ -108,9 +108,9 @@ class Tasks:
         else:
             group = job.group(texts, hidden)
         if self._memory is not None:  # a disk is no friend of an event loop
-            asked = group.unique[: group.missing]
-            known = await asyncio.to_thread(self._memory.recall, asked)
-            group.recall(known)
+            for start, asked in group.lookups():
+                known = await asyncio.to_thread(self._memory.recall, asked)
+                group.recall(start, known)
         job.add(group)
 
     async def _save(self, job: Job) -> None:

@@ -95,7 +95,8 @@ class Threads:
         hidden = self._memory.canary() if self._memory else None
         group = job.group(texts, hidden)
         if self._memory is not None:
-            group.recall(self._memory.recall(group.unique[: group.missing]))
+            for start, asked in group.lookups():
+                group.recall(start, self._memory.recall(asked))
         job.add(group)
 
     def _save(self, job: Job) -> None:
