@@ -198,3 +198,9 @@ def test_the_file_holds_no_prefix(make, tmp_path: Path) -> None:
     client.embed(TEXTS, role="document")
     client.close()
     assert b"a prefix to look for" not in (tmp_path / "vectors.db").read_bytes()
+
+
+def test_a_user_who_sends_the_fixed_text_gets_its_vector(colour, make, weights) -> None:
+    colour.embed(make(), TEXTS)
+    texts = [*TEXTS, CANARY]
+    assert colour.embed(make(), texts) == [weights(text, 3) for text in texts]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from pathlib import Path
 
 import pytest
 
 from together_embed import EmbeddingsClient
-from together_embed.errors import ConfigurationError, ModelDriftError, ModelDriftWarning
+from together_embed.errors import (
+    ConfigurationError,
+    InvalidResponseError,
+    LongInputWarning,
+    ModelDriftError,
+    ModelDriftWarning,
+)
 from together_embed.local import LocalEndpoint
+from together_embed.store import Store, identities
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +27,10 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TEXTS = [f"text number {number}" for number in range(250)]
+
+
+def single(row: list[float]) -> list[float]:
+    return list(struct.unpack("8f", struct.pack("8f", *row)))
 
 
 @pytest.fixture
@@ -160,3 +172,50 @@ def test_answers_that_came_before_a_fatal_one_are_kept(colour, path: Path) -> No
         again = EmbeddingsClient("m", **settings)
         colour.embed(again, TEXTS)
         assert again.stats.recalled == before
+
+
+def test_known_texts_in_any_pattern_among_unknown_ones_keep_their_places(
+    colour, path: Path
+) -> None:
+    """More of them than are looked up at once; one in three twice, some in pieces."""
+    words = [f"{'one two three four ' * (n % 4)}text {n}" for n in range(500)]
+    texts = [*words, *words[::3]]
+    settings = {"on_long_input": "split", "max_input_tokens": 8, "cache": path}
+    settings |= {"count_tokens": lambda text: len(text.split())}
+    with (
+        LocalEndpoint(dimension=8, remember_texts=True) as endpoint,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", LongInputWarning)
+        settings["base_url"] = endpoint.base_url
+        plain = EmbeddingsClient("m", **{**settings, "cache": None}).embed(texts)
+        filling = EmbeddingsClient("m", **settings)
+        filling.embed([*words[:40], *words[150:420:7], *words[450:]])
+        client = EmbeddingsClient("m", **settings)
+        assert colour.embed(client, texts) == plain
+        assert colour.embed(client, texts[::-1]) == plain[::-1]
+        array = EmbeddingsClient("m", **settings).embed_array(texts)
+        assert array.tolist() == [single(row) for row in plain]
+        assert set(endpoint.seen.values()) == {2}  # once without the cache, once with
+
+
+@pytest.mark.parametrize("form", ["embed", "embed_array"])
+def test_kept_rows_of_another_width_are_never_mixed_with_the_others(
+    path: Path, form: str
+) -> None:
+    with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
+        url = endpoint.base_url
+        client = EmbeddingsClient("m", base_url=url, cache=path, max_retries=0)
+        right = [endpoint.embed(text) for text in TEXTS]
+        client.embed(TEXTS)
+        keys = identities(url, "m", None, b"{}", TEXTS)
+        with Store(path) as store:  # what no client of ours does
+            store.put((key, [1.0] * 4) for key in keys[1::3])
+            store.put((key, [1.0] * 16) for key in keys[2::3])
+        rows = getattr(client, form)(TEXTS)
+        assert [[*map(float, row)] for row in rows] == right
+        with Store(path) as store:
+            store.put((key, [1.0] * 4) for key in keys[:1])
+            store.forget(keys[-1:])
+        with pytest.raises(InvalidResponseError, match="not 4"):
+            getattr(client, form)(TEXTS)

@@ -82,15 +82,18 @@ def test_a_job_killed_at_random_moments_pays_again_for_what_was_under_way_alone(
         amid = 0
         for left in range(kills, 0, -1):
             rest = (count - len(endpoint.seen)) // BATCH
-            stop_at = endpoint.requests + chance.randrange(
-                1, 2 * rest // (left + 1) + 2
-            )
+            stop = chance.randrange(1, max(2, 2 * rest // (left + 1)))
+            stop_at = endpoint.requests + stop
+            # However late the kill comes, the job is not at its end by then.
+            endpoint.script([None] * min(stop + 10 * AT_ONCE, rest - 1))
+            endpoint.fail("hang", times=None)
             with started(way, endpoint, store, count) as process:
                 wait_until(lambda n=stop_at: endpoint.requests >= n, process)
                 time.sleep(chance.random() * 0.005)
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 amid += process.returncode == -signal.SIGKILL
+            endpoint.heal()
         assert len(endpoint.seen) < count  # the last kill came before the end, too
         finished(way, endpoint, store, texts)
         paid_again = endpoint.texts - count

@@ -23,6 +23,13 @@ KEEP = 0.9
 NEWS = 16
 """A use is news when bound/NEWS bytes have been put since the last one noted."""
 
+# In the order in which they are asked for, which is mostly that of their arrival:
+# "key IN (…)" would sort them by their digests, and go to and fro in the file.
+_FIND = (
+    "SELECT keys.key, vectors.data, {is_news} FROM (VALUES {asked}) AS asked "
+    "CROSS JOIN keys ON keys.key = asked.column1 "
+    "CROSS JOIN vectors ON vectors.id = keys.id"
+)
 _AGE = "((SELECT max(id) FROM vectors) - keys.used) * length(vectors.data)"
 # About what a row costs beside its bytes: its key twice over in half-filled pages.
 _ROW_COST = 128
@@ -32,14 +39,7 @@ _PAGE_WASTE = 1.2
 def find(count: int, bound: int | None = None) -> str:
     """Return the query for so many keys: key, row, and whether the use is news."""
     is_news = "0" if bound is None else f"{_AGE} > {bound // NEWS}"
-    # In the order in which they are asked for, which is mostly that of their arrival:
-    # "key IN (…)" would sort them by their digests, and go to and fro in the file.
-    asked = ", ".join(["(?)"] * count)
-    return (
-        f"SELECT keys.key, vectors.data, {is_news} FROM (VALUES {asked}) AS asked "
-        "CROSS JOIN keys ON keys.key = asked.column1 "
-        "CROSS JOIN vectors ON vectors.id = keys.id"
-    )
+    return _FIND.format(is_news=is_news, asked=", ".join(["(?)"] * count))
 
 
 def put(link: sqlite3.Connection, rows: Sequence[Sealed]) -> None:
