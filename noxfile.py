@@ -22,6 +22,7 @@ FIRST_WHEELS = {
         "msgspec": "0.19.0",
         "numpy": "2.1.0",
         "pydantic": "2.8.0",
+        "pysimdjson": "7.0.0",
     },
 }
 """The oldest versions that are built for a Python, where our bound is older."""
@@ -45,7 +46,7 @@ def bounds(python: str) -> list[str]:
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     named = [*project["dependencies"]]
-    for extra in ("arrays", "langchain", "llama-index", "otel"):
+    for extra in ("arrays", "langchain", "llama-index", "otel", "simdjson"):
         named += extras[extra]
     wheels = FIRST_WHEELS.get(python, {})
     pins = []

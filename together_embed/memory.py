@@ -124,4 +124,4 @@ def _packed(embedding: Embedding) -> Packed:
     """Pack an embedding that was checked, as it came: base64 is float32 already."""
     if isinstance(embedding, bytes):
         return Packed("f", embedding)
-    return pack(embedding)
+    return pack(embedding if isinstance(embedding, list) else [*map(float, embedding)])

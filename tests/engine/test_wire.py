@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from together_embed import errors
-from together_embed.engine import wire
+from together_embed.engine import quick, wire
 from together_embed.engine.outcome import Reply
 from together_embed.engine.rows import LISTS, Arrays, InvalidReply
 
@@ -464,8 +464,8 @@ def test_a_redirect_says_where_to_without_what_may_be_secret() -> None:
 # Arrays
 
 
-def array_of(body: bytes, count: int) -> Any:
-    return Arrays().read(wire.read_answer(body, count).embeddings, None)
+def array_of(body: bytes, count: int, decode: quick.Decode | None = None) -> Any:
+    return Arrays().read(wire.read_answer(body, count, decode).embeddings, None)
 
 
 def test_arrays_hold_the_same_numbers_as_lists() -> None:
@@ -476,13 +476,19 @@ def test_arrays_hold_the_same_numbers_as_lists() -> None:
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda name: name.replace(" ", "-"))
-def test_a_200_that_is_not_right_is_no_array_either(wrong: str) -> None:
+@pytest.mark.parametrize("decode", [None, quick.decoder()], ids=["plain", "simdjson"])
+def test_a_200_that_is_not_right_is_no_array_either(
+    wrong: str, decode: quick.Decode | None
+) -> None:
     body, count = WRONG[wrong]
     with pytest.raises(InvalidReply):
-        array_of(body, count)
+        array_of(body, count, decode)
 
 
+@pytest.mark.parametrize("decode", [None, quick.decoder()], ids=["plain", "simdjson"])
 @pytest.mark.parametrize("row", [[1e39, 1.0], [-1e300, 1e300]])
-def test_a_number_beyond_float32_is_refused_in_an_array(row: list[float]) -> None:
+def test_a_number_beyond_float32_is_refused_in_an_array(
+    row: list[float], decode: quick.Decode | None
+) -> None:
     with pytest.raises(InvalidReply):
-        array_of(answer(row), 1)
+        array_of(answer(row), 1, decode)

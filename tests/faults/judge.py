@@ -12,11 +12,12 @@ import math
 import struct
 from typing import Any
 
-from together_embed.engine import wire
+from together_embed.engine import quick, wire
 from together_embed.engine.rows import LISTS, Arrays, InvalidReply
 
 Rows = list[list[float]]
 ARRAYS = Arrays()
+DECODE = quick.decoder()
 FLOAT32_MAX = float(struct.unpack("<f", b"\xff\xff\x7f\x7f")[0])
 
 
@@ -28,10 +29,12 @@ def read(body: bytes, count: int) -> Rows | None:
         return None
 
 
-def read_array(body: bytes, count: int) -> Rows | None:
+def read_array(
+    body: bytes, count: int, decode: quick.Decode | None = None
+) -> Rows | None:
     """Do the same with arrays."""
     try:
-        rows = ARRAYS.read(wire.read_answer(body, count).embeddings, None)
+        rows = ARRAYS.read(wire.read_answer(body, count, decode).embeddings, None)
     except InvalidReply:
         return None
     found: Rows = rows.tolist()
@@ -81,7 +84,7 @@ def as_float32(rows: Rows | None) -> Rows | None:
 
 
 def check(body: bytes, count: int) -> bool:
-    """Read an answer in both forms, and hold them against the judge.
+    """Read an answer in both forms, and by simdjson; hold them against the judge.
 
     Returns:
         Whether it was taken, with the rows that it means.
@@ -91,6 +94,9 @@ def check(body: bytes, count: int) -> bool:
     """
     meant = judge(body, count)
     rows, array = read(body, count), read_array(body, count)
+    quickly = read_array(body, count, DECODE)
+    # As text, since 0.0 equals -0.0.
+    assert str(quickly) == str(array), ("read in another way", body, count)
     if rows is None and array is None:
         fits = meant is not None and as_float32(meant) is not None
         assert not (fits and is_clear(body)), ("refused", body, count)

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from together_embed.engine import batching, wire
+from together_embed.engine import batching, quick, wire
 from together_embed.engine.aftermath import OF_A_TEXT, Aftermath, Fate, Later, Over
 from together_embed.engine.aftermath import attempt as attempt_of
 from together_embed.engine.agenda import Agenda
@@ -81,6 +81,7 @@ class Job:
         self._flow = flow
         self._dialect = dialect
         self._form = form
+        self._decode = quick.decoder() if form.takes_doubles else None
         self._lenient = lenient
         self._on_progress = on_progress
         self._on_batch = on_batch
@@ -288,7 +289,7 @@ class Job:
         batch = ticket.batch
         count = batch.stop - batch.start
         try:
-            answer = wire.read_answer(reply.body, count)
+            answer = wire.read_answer(reply.body, count, self._decode)
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
             self._undigested.popleft()
@@ -333,9 +334,9 @@ class Job:
 
     def _digest_delivery(self, delivery: Delivery) -> None:
         """Decode what another call's request brought."""
-        group = delivery.group
+        group, body = delivery.group, delivery.reply.body
         try:
-            answer = wire.read_answer(delivery.reply.body, delivery.count)
+            answer = wire.read_answer(body, delivery.count, self._decode)
             found = [answer.embeddings[at] for _, at in delivery.wanted]
             block = self._form.read(found, self._width)
         except InvalidReply:

@@ -12,7 +12,7 @@ import sys
 from array import array
 from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from together_embed.engine.collector import spare
 from together_embed.errors import ConfigurationError
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 Row = list[float]
 """One embedding: `width` Python floats."""
-Embedding = list[float] | bytes
-"""One embedding as an answer holds it: numbers, or the little-endian float32 of base64.
+Embedding = Union[Row, bytes, "NDArray[np.float64]"]
+"""One embedding as an answer holds it: numbers, or the little-endian float32 of base64;
+numbers for an array may be doubles, where simdjson is installed.
 """
 
 
@@ -37,7 +38,13 @@ class OtherWidth(InvalidReply):
 
 
 class Form(Protocol):
-    """How rows are kept."""
+    """How rows are kept.
+
+    Attributes:
+        takes_doubles: Whether an embedding need not have been Python floats.
+    """
+
+    takes_doubles: bool
 
     def read(self, embeddings: Sequence[Embedding], width: int | None) -> Any:
         """Return the block of an answer's embeddings, each `width` wide if known.
@@ -58,6 +65,8 @@ class Form(Protocol):
 
 class Lists:
     """Rows are lists of Python floats, as vector stores want them."""
+
+    takes_doubles = False
 
     def read(self, embeddings: Sequence[Embedding], width: int | None) -> list[Row]:
         """Return a list for each embedding."""
@@ -97,6 +106,8 @@ LISTS = Lists()
 class Arrays:
     """Rows are those of one float32 array; base64 gets there without a Python float."""
 
+    takes_doubles = True
+
     def __init__(self) -> None:
         try:
             import numpy
@@ -119,6 +130,10 @@ class Arrays:
             _check_width(_width(embedding, number), width, number)
             if isinstance(embedding, bytes):
                 block[number] = numpy.frombuffer(embedding, "<f4")
+                continue
+            if isinstance(embedding, numpy.ndarray):
+                with numpy.errstate(over="ignore"):  # it is infinite then
+                    block[number] = embedding
                 continue
             try:  # packing takes half as long as numpy's reading of a list
                 packer.pack_into(flat, number * packer.size, *embedding)
@@ -150,7 +165,7 @@ class Arrays:
 
 def _width(embedding: Embedding, number: int) -> int:
     """Return how many numbers an embedding holds."""
-    if isinstance(embedding, list):
+    if not isinstance(embedding, bytes):
         return len(embedding)
     if len(embedding) % 4:
         raise InvalidReply(f"row {number} is no base64 of float32 numbers")
@@ -169,6 +184,8 @@ def _infinite(number: int) -> InvalidReply:
 def _floats(embedding: Embedding, number: int) -> Row:
     if isinstance(embedding, list):
         return embedding
+    if not isinstance(embedding, bytes):
+        return [*map(float, embedding)]
     row = _numbers("f", embedding)
     # The sum of finite float32 cannot overflow a double: it speaks for each number.
     if not math.isfinite(sum(row)):
