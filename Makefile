@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo core test faults fuzz lint check docs bench clean
+.PHONY: help demo core test faults fuzz mutants lint check docs bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,10 @@ faults: $(VENV)/.dev ## the fault suite at its full size; an hour
 fuzz: $(VENV)/.demo ## atheris looks for an answer that is misread, in 5 million
 	@$(BIN)/python -m pip install --quiet --group fuzz
 	$(BIN)/python -m tests.faults.fuzz_answers -runs=5000000
+
+mutants: $(VENV)/.dev ## what the tests kill of a tenth of the engine's mutants; half an hour
+	@$(BIN)/python -m pip install --quiet --group mutants
+	$(BIN)/python tests/mutants.py together_embed.engine --share 0.1 --tests tests/engine
 
 lint: $(VENV)/.dev ## ruff, mypy strict, pyright
 	$(BIN)/ruff check .
