@@ -33,8 +33,6 @@ UNDER, OVER = 0.98, 1.04
 rate: what is saved in the first half is spent in the second."""
 SPEED_UP = 0.25
 """The share of a cycle in which the pace doubles when the refusal does not come."""
-LEAST_SPEED_UP = 4
-"""Requests in which it doubles at least."""
 LIFTED = 8.0
 """Times the rate: at that pace without a refusal there is no such limit any more."""
 SURPRISE = 8
@@ -131,7 +129,7 @@ class Pace(Metre):
             share = begun + (OVER - begun) * math.pow(self._sent / self._cycle, power)
         else:  # no faster than the answers can tell
             by_cycle, by_trip = self._cycle * SPEED_UP, self._known * trip
-            share = OVER * math.pow(2, over / max(LEAST_SPEED_UP, by_cycle, by_trip))
+            share = OVER * math.pow(2, over / max(by_cycle, by_trip))
         self.rate = None if share > LIFTED else self._known * share
 
     @property
