@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,18 @@ def test_the_share_of_a_limit_leaves_the_start_out(harness: None) -> None:
     ]
     assert not Limits(cap=2).admits(2, 0.0)
     assert Limits(cap=2).admits(1, 0.0)
+
+
+def test_what_a_cache_costs_is_compared_with_fetching_right_vectors() -> None:
+    words = ["--texts", "150", "--width", "8", "--rounds", "1"]
+    ended = subprocess.run(
+        [sys.executable, HARNESS / "recall.py", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    rows = [line.split("|")[1:3] for line in ended.stdout.splitlines() if "µs" in line]
+    ways = {(form.strip(), way.strip()) for form, way in rows}
+    assert {(form, "found") for form in ("lists", "array")} <= ways
+    assert len(ways) == 7  # and two servers each, and what filled the cache
