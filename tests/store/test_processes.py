@@ -58,6 +58,32 @@ def test_several_processes_write_at_once_and_nothing_is_lost(
         assert store.get([key(n) for n in range(900)]) == [row(n) for n in range(900)]
 
 
+PUT_ONE = f"""
+import sys
+from {items.__module__} import items
+from together_embed.store import Store
+with Store(sys.argv[1]) as store:
+    store.put(items([int(sys.argv[2])]))
+"""
+
+
+def test_another_process_takes_no_log_away_from_two_stores_on_one_file(
+    path: Path,
+) -> None:
+    """A process that closes a file which it has open twice gives up its locks on it."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with Store(path) as one, Store(path) as two:
+        for turn in range(0, 6, 3):
+            one.put(items([turn]))
+            assert two.get([key(turn)]) == [row(turn)]
+            told = [sys.executable, "-c", PUT_ONE, str(path), str(turn + 1)]
+            subprocess.run(told, env=environment, check=True)
+            two.put(items([turn + 2]))
+            two.close()
+        with Store(path) as three:
+            assert three.get([key(n) for n in range(6)]) == [row(n) for n in range(6)]
+
+
 def in_a_fork(work: Callable[[], bool]) -> bool:
     with warnings.catch_warnings():
         # Python 3.12 and later warn of every fork beside threads.

@@ -146,15 +146,26 @@ def test_a_file_that_is_taken_away_is_begun_anew(path: Path) -> None:
             assert other.get([key(1), key(2)]) == [None, row(2)]
 
 
-def test_a_file_that_is_put_in_its_place_is_taken_up(path: Path) -> None:
-    with Store(path.with_name("other.db")) as other:
-        other.put(items([7]))
-    with Store(path) as store:
-        store.put(items([1]))
-        for log in path.parent.glob("vectors.db-*"):
-            log.unlink()
-        path.with_name("other.db").replace(path)
-        assert store.get([key(1), key(7)]) == [None, row(7)]
+def test_a_file_that_is_moved_away_is_whole_and_the_one_in_its_place_is_taken_up(
+    path: Path,
+) -> None:
+    others, away = path.with_name("other.db"), path.with_name("away.db")
+    with Store(others) as other:
+        other.put(items(range(100, 150)))
+    with Store(path) as store, Store(path) as second:
+        store.put(items(range(100)))  # which is in the log so far
+        assert second.get([key(1)]) == [row(1)]
+        path.rename(away)
+        others.rename(path)
+        assert store.get([key(1), key(107)]) == [None, row(107)]
+        store.put(items([7]))
+        second.put(items([8]))
+    with Store(away) as moved:
+        assert moved.get([key(n) for n in range(100)]) == [row(n) for n in range(100)]
+    with Store(path) as found:
+        there = [7, 8, *range(100, 150)]
+        assert found.get([key(n) for n in there]) == [row(n) for n in there]
+        assert found.get([key(1)]) == [None]
 
 
 def test_many_threads_put_and_get_through_one_store(path: Path) -> None:

@@ -5,7 +5,10 @@ Contract:
   opened only where they name this library.
 - A connection serves all threads of a process, one statement or transaction at a time.
   Before a fork it is closed, since POSIX locks do not follow a child: both sides open
-  their own when they next need one.
+  their own when they next need one. They are lost, too, where a process closes the file
+  by another way than SQLite's: while one connection has it open, nothing else reads it.
+- A file that was moved away takes along what its log held; one that is put in its place
+  is taken up, without that log.
 - What a transaction wrote survives the death of the process, by `kill -9` too. WAL
   with `synchronous=NORMAL` does not wait for the disk at each commit, so that a power
   cut may take the last transactions, whole ones and the last ones only.
@@ -17,7 +20,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import sys
 import threading
 import time
@@ -28,6 +30,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from together_embed.store import schema
+from together_embed.store.place import File, file_at, store_at
 from together_embed.store.trouble import StoreError, translated
 
 PATIENCE = {"read": 30.0, "write": 30.0, "touch": 0.0}
@@ -44,6 +47,8 @@ T = TypeVar("T")
 _databases: WeakSet[Database] = WeakSet()
 _held: list[Database] = []
 _forking = threading.RLock()
+_opened: dict[Database, File | None] = {}
+_opening = threading.Lock()
 
 
 class Database:
@@ -57,7 +62,8 @@ class Database:
         self.path = path
         self.lock = threading.RLock()
         self._link: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._file: File | None = None
+        self._log: list[tuple[str, File | None]] = []
         self._refusal: StoreError | None = None
         self._no_writing: StoreError | None = None
         self._patience = dict(PATIENCE)
@@ -119,7 +125,8 @@ class Database:
 
     def drop(self) -> None:
         """Close the connection; the next call opens another. Needs the lock."""
-        link, self._link = self._link, None
+        link, self._link, self._log = self._link, None, []
+        _opened.pop(self, None)
         if link is not None:
             with suppress(sqlite3.Error):
                 link.close()
@@ -145,19 +152,20 @@ class Database:
         if self._refusal is not None:
             # Else it would gather the frames of every call, and the vectors in them.
             raise self._refusal.with_traceback(None)
-        there = _identity(self.path)
-        if there != self._file:
-            self.drop()  # the file was moved away: what is kept in it would be lost
+        there = store_at(self.path)
+        if there != self._file:  # what is kept in the one that is open would be lost
+            self._part()
         if self._link is None:
             try:
-                self._open(there, create)
+                with _opening:
+                    self._open(there, create)
             except StoreError as error:
                 if error.reason != "busy":
                     self._refusal = error
                 raise
         return self._link
 
-    def _open(self, there: tuple[int, int] | None, create: bool) -> None:
+    def _open(self, there: File | None, create: bool) -> None:
         self._no_writing = None
         if there is None:
             if not create:
@@ -165,10 +173,29 @@ class Database:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
             self._link = _connect(self.path, "mode=rwc", schema.create)
         else:
-            with translated(self.path):
-                schema.check_header(self.path)
+            if there not in list(_opened.values()):
+                with translated(self.path):
+                    schema.check_header(self.path)
             self._link = self._open_existing()
-        self._file = _identity(self.path)
+        self._file = _opened[self] = store_at(self.path)
+        if self._no_writing is None:
+            self._log = [
+                (n, file_at(n)) for n in (f"{self.path}-wal", f"{self.path}-shm")
+            ]
+
+    def _part(self) -> None:
+        """Let go of a file that is elsewhere now; what its log holds goes there, too.
+
+        SQLite would else read that log into whatever has the file's name next.
+        """
+        if self._link is not None and file_at(self.path) != self._file:
+            with suppress(sqlite3.Error):
+                self._link.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            for name, file in self._log:
+                if file is not None and file == file_at(name):
+                    with suppress(OSError):
+                        os.unlink(name)
+        self.drop()
 
     def _open_existing(self) -> sqlite3.Connection:
         try:
@@ -205,17 +232,6 @@ def _connect(
             link.close()
             raise
         return link
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Tell one file from another at the same path; None where there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        raise StoreError("foreign", path, "no regular file")
-    return (found.st_dev, found.st_ino) if found.st_size else None
 
 
 def _before_fork() -> None:

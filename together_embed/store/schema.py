@@ -54,6 +54,10 @@ def check_header(path: str) -> None:
     version, application = (
         int.from_bytes(header[at : at + 4], "big") for at in (60, 68)
     )
+    _check_marks(path, version, application)
+
+
+def _check_marks(path: str, version: int, application: int) -> None:
     if application != APPLICATION:
         raise StoreError("foreign", path, "another program's database")
     if version != VERSION:
@@ -87,6 +91,7 @@ def open_for_work(link: sqlite3.Connection, path: str) -> None:
         raise StoreError("unreadable", path, "its file system cannot do WAL")
     link.execute("PRAGMA synchronous = NORMAL")
     link.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+    _ask(link, "PRAGMA user_version")  # the first look in WAL makes the log
 
 
 def create(link: sqlite3.Connection, path: str) -> None:
@@ -104,7 +109,10 @@ def create(link: sqlite3.Connection, path: str) -> None:
         for table in _TABLES:
             link.execute(table)
     link.execute("COMMIT")
-    check_header(path)
+    version, application = (
+        _ask(link, f"PRAGMA {mark}") for mark in ("user_version", "application_id")
+    )
+    _check_marks(path, version, application)
     open_for_work(link, path)
 
 
