@@ -313,6 +313,7 @@ def test_no_event_span_or_persisted_pipeline_holds_the_key(
 def test_the_command_shows_no_key_in_the_process_list_its_output_or_its_files(
     tmp_path: Path,
 ) -> None:
+    pytest.importorskip("pyarrow", reason="the command needs it")
     (tmp_path / "in.jsonl").write_text('{"text": "one text"}\n{"text": "another"}\n')
     start = "import sys; from together_embed.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", start, "embed", "in.jsonl"]
