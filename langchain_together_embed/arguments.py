@@ -138,7 +138,7 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
         del settled["together_api_base"]
     held = _request_fields(settled.get("model_kwargs"), fields)
     _warn_of(unknown, held)
-    if held or unknown:
+    if unknown:
         settled["model_kwargs"] = {**held, **unknown}
     return settled
 
@@ -179,6 +179,5 @@ def _warn_of(unknown: Mapping[str, Any], held: Mapping[str, Any]) -> None:
         warnings.warn(
             f"{name} is not default parameter of TogetherEmbeddings: it was put into "
             "model_kwargs, and is sent as a field of every request",
-            UserWarning,
             stacklevel=4,
         )

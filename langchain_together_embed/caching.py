@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from itertools import islice
+from traceback import walk_stack
 
 from together_embed.engine.roles import Roles
 
@@ -21,8 +23,12 @@ ADVICE = (
 )
 
 
+NEAR = 8
+"""Frames that are looked at: a subclass's own method may stand between the two."""
+
+
 def look_at_the_caller(model: object, roles: Roles) -> None:
-    """Warn where the caller's caller is a cache that mixes up queries and documents.
+    """Warn where the question comes from a cache that mixes up queries and documents.
 
     Args:
         model: What it is a cache of.
@@ -30,13 +36,20 @@ def look_at_the_caller(model: object, roles: Roles) -> None:
     """
     if roles.query_prefix == roles.document_prefix:
         return
-    asking = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - no other way
-    if getattr(asking, "underlying_embeddings", None) is not model:
-        return
-    queries = getattr(asking, "query_embedding_store", None)
-    documents = getattr(asking, "document_embedding_store", None)
-    if queries is not None and _place(queries) == _place(documents):
-        warnings.warn(ADVICE, UserWarning, stacklevel=4)
+    callers = walk_stack(sys._getframe(1))  # noqa: SLF001 - no other way
+    for level, (frame, _) in enumerate(islice(callers, NEAR), start=2):
+        if frame.f_code.co_name in ("embed_query", "aembed_query"):
+            asking = frame.f_locals.get("self")
+            if getattr(asking, "underlying_embeddings", None) is model:
+                if _in_one_place(asking):
+                    warnings.warn(ADVICE, stacklevel=level + 1)
+                return
+
+
+def _in_one_place(cache: object) -> bool:
+    queries = getattr(cache, "query_embedding_store", None)
+    documents = getattr(cache, "document_embedding_store", None)
+    return queries is not None and _place(queries) == _place(documents)
 
 
 def _place(store: object) -> list[int]:

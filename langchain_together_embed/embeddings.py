@@ -288,9 +288,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         memo = {} if memo is None else memo
-        memo[id(self.together_api_key)] = self.together_api_key  # may hold locks
-        memo[id(self.on_batch)] = self.on_batch
-        memo[id(self.count_tokens)] = self.count_tokens
+        for shared in (self.together_api_key, self.on_batch, self.count_tokens):
+            memo[id(shared)] = shared  # may hold locks
         return super().__deepcopy__(memo)
 
     @field_serializer("together_api_key", when_used="json")

@@ -1,5 +1,7 @@
 """Prefixes of queries and documents: none unless asked for, then the right ones."""
 
+from typing import Any
+
 import pytest
 
 from together_embed.engine.roles import PRESETS, TASK, Roles, choose, preset
@@ -15,16 +17,16 @@ def test_nothing_is_put_in_front_unless_asked_for(model: str) -> None:
     assert choose(model) == Roles("", "")
 
 
-def test_texts_without_a_prefix_are_handed_on_as_they_are() -> None:
-    texts = ["a", "b"]
-    assert Roles().sent(texts, "query") is texts
-    assert Roles("q: ").sent(texts, "document") is texts
-
-
 def test_each_role_gets_its_own_prefix() -> None:
     roles = choose("any", query_prefix="query: ", document_prefix="passage: ")
-    assert roles.sent(["a", ""], "query") == ["query: a", "query: "]
-    assert roles.sent(["a"], "document") == ["passage: a"]
+    assert roles.prefix("query") == "query: "
+    assert roles.prefix("document") == "passage: "
+
+
+@pytest.mark.parametrize("role", ["passage", "Query", 1])
+def test_a_role_that_nobody_knows_is_refused(role: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"role is {role!r}, not"):
+        Roles().prefix(role)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,7 @@ def test_auto_puts_the_models_own_sentence_before_queries_only(model: str) -> No
 
 def test_auto_tells_an_instructed_model_its_task() -> None:
     plain = choose(E5, instructions="auto")
-    assert plain.sent(["x"], "query") == [f"Instruct: {TASK}\nQuery: x"]
-    assert plain.sent(["x"], "document") == ["x"]
+    assert plain == Roles(f"Instruct: {TASK}\nQuery: ", "")
     own = choose(E5, instructions="auto", task="Find {code} like this")
     assert own.query_prefix == "Instruct: Find {code} like this\nQuery: "
 

@@ -128,7 +128,39 @@ async def test_a_cache_that_mixes_up_queries_and_documents_is_warned_of(
     cached = _cache_of(make(**PREFIXES), documents=store, query_embedding_cache=kept)
     with pytest.warns(UserWarning, match="query_embedding_cache= a store") as seen:
         await ask(cached, "wind")
-    assert len(seen) == 1
+    assert [warning.filename for warning in seen] == [__file__]  # not ours, nor theirs
+
+
+class _Stripping(TogetherEmbeddings):
+    def embed_query(self, text: str) -> list[float]:
+        return super().embed_query(text.strip())
+
+    async def aembed_query(self, text: str) -> list[float]:
+        return await super().aembed_query(text.strip())
+
+
+async def test_the_cache_of_a_subclass_is_warned_of_too(endpoint, ask):
+    model = _Stripping(base_url=endpoint.base_url, **PREFIXES)
+    with pytest.warns(UserWarning, match="query_embedding_cache= a store"):
+        await ask(_cache_of(model, query_embedding_cache=True), "wind ")
+
+
+class _OwnCache(Embeddings):
+    """A cache of documents that a user wrote, whose fields have LangChain's name."""
+
+    def __init__(self, model: Embeddings) -> None:
+        self.underlying_embeddings = model
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self.underlying_embeddings.embed_documents(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.underlying_embeddings.embed_query(text)
+
+
+async def test_a_cache_that_keeps_no_queries_is_left_alone(make, endpoint, ask):
+    for cached in (_cache_of(make(**PREFIXES)), _OwnCache(make(**PREFIXES))):
+        assert await ask(cached, "wind") == endpoint.embed("query: wind")
 
 
 async def test_a_cache_with_a_place_for_queries_keeps_both_apart(make, endpoint, ask):

@@ -160,6 +160,31 @@ def test_a_copy_keeps_the_key_and_works(copied, source):
         assert model.embed_query("c") == strict.embed("c")
 
 
+def test_a_deep_copy_shares_the_functions_of_the_user():
+    holder, counts = _Holder(), _Holder()
+    limit: Any = {"on_long_input": "error", "max_input_tokens": 8}
+    model = TogetherEmbeddings(on_batch=holder, count_tokens=counts, **limit)
+    twin = copy.deepcopy(model)
+    assert twin.on_batch is holder
+    assert twin.count_tokens is counts
+
+
+def test_what_two_parts_of_a_deep_copy_share_they_still_share():
+    options = {"cut": True}
+    model = TogetherEmbeddings(extra_body={"options": options})
+    twin, copied = copy.deepcopy((model, options))
+    assert twin.extra_body["options"] is copied is not options
+
+
+def test_a_pickle_leaves_the_hook_behind(make, endpoint):
+    seen: list[Any] = []
+    model = make(on_batch=lambda batch: seen.append(batch))
+    again = pickle.loads(pickle.dumps(model))
+    assert again.on_batch is None
+    assert again.embed_query("a") == endpoint.embed("a")
+    assert not seen
+
+
 def test_a_deep_copy_goes_its_own_way():
     model = TogetherEmbeddings(model_kwargs={"user": "u"})
     twin = copy.deepcopy(model)

@@ -4,6 +4,7 @@ Also what a user of langchain-openai with a `base_url` writes: each argument mea
 it meant, or says why it cannot.
 """
 
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -121,19 +122,26 @@ def test_extra_body_wins_over_model_kwargs():
 async def test_an_unknown_keyword_warns_and_goes_into_every_request(
     make, embed, endpoint
 ):
-    with pytest.warns(UserWarning, match="purpose is not default parameter") as seen:
+    with pytest.warns(UserWarning, match="purpose is not default parameter"):
         model = make(purpose="search")
     assert model.model_kwargs == {"purpose": "search"}
-    assert seen[0].filename.endswith("conftest.py")  # where it was written, not ours
     await embed(model, ["a"])
     assert "purpose" in endpoint.log[-1].fields
 
 
-def test_the_mapping_of_model_kwargs_stays_the_users_own():
+def test_the_warning_of_a_keyword_names_the_line_where_it_was_written():
+    with pytest.warns(UserWarning, match="purpose") as seen:
+        TogetherEmbeddings(purpose="search")
+    assert seen[0].filename == __file__
+
+
+def test_a_keyword_joins_model_kwargs_whose_mapping_stays_the_users_own():
     own = {"user": "u"}
     with pytest.warns(UserWarning, match="purpose"):
-        TogetherEmbeddings(model_kwargs=own, purpose="search")
+        model = TogetherEmbeddings(model_kwargs=own, purpose="search")
+    assert model.model_kwargs == {"user": "u", "purpose": "search"}
     assert own == {"user": "u"}
+    assert TogetherEmbeddings(model_kwargs=MappingProxyType(own)).model_kwargs == own
 
 
 @pytest.mark.parametrize(
@@ -141,6 +149,7 @@ def test_the_mapping_of_model_kwargs_stays_the_users_own():
     [
         ({"model": "m"}, "model="),
         ({"api_key": "k"}, "together_api_key="),
+        ({"openai_api_base": "http://h.local"}, "together_api_base="),
         ({"chunk_size": 1}, "chunk_size="),
         ({"extra_headers": {}}, "default_headers="),
         ({"extra_query": {}}, "default_query="),
@@ -152,6 +161,12 @@ def test_the_mapping_of_model_kwargs_stays_the_users_own():
 def test_model_kwargs_may_not_hold_what_has_a_parameter(held, parameter):
     with pytest.raises(ValueError, match=parameter):
         TogetherEmbeddings(model_kwargs=held)
+
+
+@pytest.mark.parametrize("wrong", ["user=u", [("user", "u")], 5])
+def test_model_kwargs_that_are_no_mapping_are_refused_by_name(wrong):
+    with pytest.raises(ConfigurationError, match="model_kwargs is a .*not a mapping"):
+        TogetherEmbeddings(model_kwargs=wrong)
 
 
 def test_a_keyword_given_twice_is_refused():

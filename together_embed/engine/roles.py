@@ -7,7 +7,6 @@ no longer fit. What is sent, prefix included, is what a stored vector is known b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,13 +82,14 @@ class Roles:
     document_prefix: str = ""
 
     def prefix(self, role: Role) -> str:
-        """Return what goes in front of a text of this role."""
-        return self.query_prefix if role == "query" else self.document_prefix
+        """Return what goes in front of a text of this role.
 
-    def sent(self, texts: Sequence[str], role: Role) -> Sequence[str]:
-        """Return the texts as they are sent; the same object where no prefix is."""
-        prefix = self.prefix(role)
-        return [prefix + text for text in texts] if prefix else texts
+        Raises:
+            ConfigurationError: It is neither of the two.
+        """
+        if role not in ("query", "document"):
+            raise ConfigurationError(f'role is {role!r}, not "query" or "document"')
+        return self.query_prefix if role == "query" else self.document_prefix
 
 
 def choose(
