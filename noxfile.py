@@ -88,9 +88,9 @@ def lowest(session: nox.Session) -> None:
 def year_old(session: nox.Session) -> None:
     """Test with what was the newest of the frameworks a year ago."""
     session.install(
-        *("-e", ".[arrays]", "langchain-core<1", "langchain<1", "langchain-tests<1"),
-        *("langchain-together<1", "llama-index-core<0.14", "pydantic<2.12"),
-        *TOOLS,
+        *("-e", ".[arrays,simdjson]", "langchain-core<1", "langchain<1"),
+        *("langchain-tests<1", "langchain-together<1", "llama-index-core<0.14"),
+        *("pydantic<2.12", *TOOLS),
     )
     test(session)
 

@@ -165,7 +165,7 @@ def test_model_kwargs_may_not_hold_what_has_a_parameter(held, parameter):
 
 @pytest.mark.parametrize("wrong", ["user=u", [("user", "u")], 5])
 def test_model_kwargs_that_are_no_mapping_are_refused_by_name(wrong):
-    with pytest.raises(ConfigurationError, match="model_kwargs is a .*not a mapping"):
+    with pytest.raises(ConfigurationError, match=r"model_kwargs is a .*not a mapping"):
         TogetherEmbeddings(model_kwargs=wrong)
 
 
