@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import gc
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import aiohttp
 import pytest
 
 from together_embed import EmbeddingsClient, errors
@@ -291,6 +294,47 @@ def test_uvloop_is_a_loop_like_another(make_client: Any, right: Any) -> None:
         rows = loop.run_until_complete(client.aembed(texts_of(number)))
         loop.close()
         assert rows == right(texts_of(number))
+
+
+def test_a_loop_ends_well_however_many_clients_nobody_has_closed(
+    endpoint: LocalEndpoint,
+) -> None:
+    clients = [make(endpoint) for _ in range(150)]
+    loop = asyncio.new_event_loop()
+    for client in clients:
+        loop.run_until_complete(client.aembed(["query"]))
+    assert len(open_sessions()) == len(clients)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 120)
+    try:
+        loop.close()
+    finally:
+        sys.setrecursionlimit(limit)
+    assert not open_sessions()
+
+
+def test_a_client_that_is_dropped_takes_its_connections_with_it(
+    endpoint: LocalEndpoint,
+) -> None:
+    async def main() -> None:
+        for _ in range(3):
+            await make(endpoint).aembed(["query"])
+        for _ in range(3):  # they are closed in turns of their own
+            gc.collect()
+            await asyncio.sleep(0)
+        assert not open_sessions()
+
+    asyncio.run(main())
+
+
+def make(endpoint: LocalEndpoint) -> EmbeddingsClient:
+    """Make a client that no fixture holds on to."""
+    return EmbeddingsClient("m", api_key=KEY, base_url=endpoint.base_url)
+
+
+def open_sessions() -> list[aiohttp.ClientSession]:
+    found = [o for o in gc.get_objects() if isinstance(o, aiohttp.ClientSession)]
+    return [session for session in found if not session.closed]
 
 
 def test_closing_within_a_loop_and_using_the_client_again(

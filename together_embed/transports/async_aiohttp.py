@@ -12,8 +12,8 @@ import asyncio
 import errno
 import os
 import ssl
+import weakref
 from contextlib import suppress
-from weakref import WeakSet
 
 import aiohttp
 
@@ -29,6 +29,9 @@ CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 """How the system says that the other side has closed."""
 
 
+Sessions = dict[asyncio.AbstractEventLoop, aiohttp.ClientSession]
+
+
 class AiohttpTransport:
     """Sessions of one process to one server, one for each event loop."""
 
@@ -39,10 +42,8 @@ class AiohttpTransport:
         self._ssl: ssl.SSLContext | bool = (
             _context(route.trusted()) if route.url.startswith("https:") else True
         )
-        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
-        self._retired: dict[asyncio.AbstractEventLoop, list[aiohttp.ClientSession]] = {}
-        self._hooked: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-        self._shutting: set[asyncio.Task[None]] = set()
+        self._sessions: Sessions = {}
+        weakref.finalize(self, _let_go, self._sessions).atexit = False
 
     async def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post `body` and bring back what became of it, within `seconds`."""
@@ -73,50 +74,24 @@ class AiohttpTransport:
     async def aclose(self) -> None:
         """Close the session of the running loop."""
         loop = asyncio.get_running_loop()
-        self._retire(loop)
-        await self._shut(loop)
+        if session := self._sessions.pop(loop, None):
+            await _ending(loop).shut(session)
 
     def close(self) -> None:
         """Close the sessions of all loops, now or when their loop next runs or ends."""
-        for loop in list(self._sessions):
-            self._retire(loop)
-            if loop.is_running():
-                with suppress(RuntimeError):  # it was closed in between
-                    loop.call_soon_threadsafe(self._begin_shutting, loop)
-            else:
-                self._run_shut(loop)
-
-    def _retire(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let no further request use the loop's session."""
-        session = self._sessions.pop(loop, None)
-        if session is not None:
-            self._retired.setdefault(loop, []).append(session)
-
-    def _begin_shutting(self, loop: asyncio.AbstractEventLoop) -> None:
-        task = loop.create_task(self._shut(loop))
-        self._shutting.add(task)
-        task.add_done_callback(self._shutting.discard)
-
-    def _run_shut(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run a loop that rests for as long as the closing takes."""
-        with suppress(RuntimeError):
-            asyncio.get_running_loop()
-            return  # this thread runs another loop: the end of the first one does it
-        if not loop.is_closed():
-            loop.run_until_complete(self._shut(loop))
-
-    async def _shut(self, loop: asyncio.AbstractEventLoop) -> None:
-        for session in self._retired.get(loop, ()):
-            await session.close()
-        self._retired.pop(loop, None)
+        while self._sessions:
+            loop, session = self._sessions.popitem()
+            if loop.is_running() or _runs_a_loop():
+                _ending(loop).begin(session)
+            elif not loop.is_closed():
+                loop.run_until_complete(_ending(loop).shut(session))
 
     def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None or session.closed:
-            session = self._open()
-            self._sessions[loop] = session
-            self._close_with(loop)
+            session = self._sessions[loop] = self._open()
+            _ending(loop).sessions[session] = self._sessions
         return session
 
     def _open(self) -> aiohttp.ClientSession:
@@ -129,20 +104,71 @@ class AiohttpTransport:
             trust_env=False,
         )
 
-    def _close_with(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close the loop's session when the loop is closed."""
-        if loop in self._hooked:
-            return
-        self._hooked.add(loop)
-        close = loop.close
 
-        def close_session_first() -> None:
-            if not loop.is_running():  # else `close` says so
-                self._retire(loop)
-                self._run_shut(loop)
-            close()
+class _Ending:
+    """Stands in the place of a loop's `close`, and closes its sessions first.
 
-        loop.close = close_session_first  # type: ignore[method-assign]
+    There is one for each loop, however many clients come and go there.
+
+    Attributes:
+        sessions: Those that are open, and where their transport keeps each.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.sessions: dict[aiohttp.ClientSession, Sessions] = {}
+        self._loop = loop
+        self._close = loop.close
+        self._tasks: set[asyncio.Task[None]] = set()
+        loop.close = self  # type: ignore[method-assign]
+
+    def __call__(self) -> None:
+        """Close the sessions, then the loop."""
+        loop = self._loop
+        # A loop that runs cannot be closed, and says so.
+        if self.sessions and not (loop.is_running() or _runs_a_loop()):
+            loop.run_until_complete(self._shut_all())
+        self._close()
+
+    def begin(self, session: aiohttp.ClientSession) -> None:
+        """Close a session when the loop has its next turn, from any thread."""
+        with suppress(RuntimeError):  # it was closed in between
+            self._loop.call_soon_threadsafe(self._begin, session)
+
+    async def shut(self, session: aiohttp.ClientSession) -> None:
+        """Close a session, on its loop."""
+        await session.close()
+        kept = self.sessions.pop(session, {})
+        if kept.get(self._loop) is session:
+            del kept[self._loop]
+
+    def _begin(self, session: aiohttp.ClientSession) -> None:
+        task = self._loop.create_task(self.shut(session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _shut_all(self) -> None:
+        for session in [*self.sessions]:
+            await self.shut(session)
+        await asyncio.gather(*self._tasks)
+
+
+def _ending(loop: asyncio.AbstractEventLoop) -> _Ending:
+    close = loop.close
+    return close if isinstance(close, _Ending) else _Ending(loop)
+
+
+def _let_go(sessions: Sessions) -> None:
+    """Close the sessions of a transport that nobody has closed, and nobody has."""
+    for loop, session in list(sessions.items()):
+        _ending(loop).begin(session)
+
+
+def _runs_a_loop() -> bool:
+    """Tell whether this thread does, which can then run no other."""
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return True
+    return False
 
 
 async def _read(response: aiohttp.ClientResponse) -> Outcome:
