@@ -215,9 +215,7 @@ def test_new_bounds_hold_for_what_is_sent_next() -> None:
     assert desk.flow.rate is None
 
 
-def test_a_line_that_wants_more_is_woken_for_one_place_and_takes_what_else_is_free() -> (
-    None
-):
+def test_a_line_is_woken_for_one_place_and_takes_what_else_is_free() -> None:
     desk = Desk(3)
     permits = desk.take("a", 3)
     assert desk.take("b", 3) == []

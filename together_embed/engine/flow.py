@@ -367,8 +367,9 @@ class Flow:
 
     def _opens_at(self, now: float) -> float | None:
         """Return when the next request may go out: None is when another lands."""
-        if self.in_flight >= (1 if self._brake.probing else self.limit):
-            return self._revoke(now)
+        most = 1 if self._brake.probing else self.limit
+        if self.in_flight >= most:
+            return self._revoke(now, most)
         return self._ready_at
 
     @property
@@ -383,7 +384,7 @@ class Flow:
             self._tokens.ready_at,
         )
 
-    def _revoke(self, now: float) -> float | None:
+    def _revoke(self, now: float, most: int) -> float | None:
         """Take back a permit that nobody came for; return when one can be."""
         while self._offers:
             line, permit = self._offers[0]
@@ -393,7 +394,7 @@ class Flow:
                 self._take_back(line.granted)
                 line.granted, line.want = [], 0
             self._offers.popleft()
-            if self.in_flight < self.limit:
+            if self.in_flight < most:
                 return now
         return None
 
