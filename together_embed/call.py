@@ -64,8 +64,11 @@ class Calls:
         form: Form,
         role: Role | None,
         on_progress: OnProgress = None,
+        numbers: Sequence[int] | None = None,
     ) -> Any:
         """Return the rows of the texts.
+
+        `numbers` are those that they have in the call that is resumed, if one is.
 
         Raises:
             EmbeddingsError: The call is not whole; `partial` holds what is there.
@@ -74,7 +77,8 @@ class Calls:
             return form.empty(0, 0)
         here = self.here()
         driver = Threads(here.sync(), here.memory)
-        job = here.job(driver.wake, form, role, **driver.seat, on_progress=on_progress)
+        how = {**driver.seat, "on_progress": on_progress, "numbers": numbers}
+        job = here.job(driver.wake, form, role, **how)
         try:
             ((_, rows),) = driver.run(job, iter(()), texts)
         except EmbeddingsError as error:
@@ -88,13 +92,15 @@ class Calls:
         form: Form,
         role: Role | None,
         on_progress: OnProgress = None,
+        numbers: Sequence[int] | None = None,
     ) -> Any:
         """Do what `embed` does on the running loop."""
         if not _some(texts):
             return form.empty(0, 0)
         here = self.here()
         driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver.wake, form, role, **driver.seat, on_progress=on_progress)
+        how = {**driver.seat, "on_progress": on_progress, "numbers": numbers}
+        job = here.job(driver.wake, form, role, **how)
         try:
             ((_, rows),) = await driver.whole(job, texts)
         except EmbeddingsError as error:
@@ -148,14 +154,16 @@ class Calls:
         def again(numbers: list[int]) -> Partial:
             left = [texts[number] for number in numbers]
             try:
-                return Partial.whole(self.embed(left, LISTS, role))
+                return Partial.whole(self.embed(left, LISTS, role, numbers=numbers))
             except EmbeddingsError as error:
                 return handed_over(error, "return")
 
         async def aagain(numbers: list[int]) -> Partial:
             left = [texts[number] for number in numbers]
             try:
-                return Partial.whole(await self.aembed(left, LISTS, role))
+                return Partial.whole(
+                    await self.aembed(left, LISTS, role, numbers=numbers)
+                )
             except EmbeddingsError as error:
                 return handed_over(error, "return")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import warnings
+from functools import partial
 from math import hypot
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,23 @@ def test_a_split_text_is_resumed_as_a_whole(colour, make_client, endpoint) -> No
             colour.embed(client, texts)
         assert 1 in {*raised.value.failures, *raised.value.remaining}
         assert colour.resume(raised.value) == whole
+
+
+def test_a_call_that_is_resumed_warns_of_texts_by_their_numbers_in_the_first(
+    colour, make_client, endpoint
+) -> None:
+    client = make_client(**SPLIT, batch_size=2, max_concurrency=1)
+    texts = ["a", "b", "c", LONG, "d", LONG]
+    endpoint.script([None, 401, 401])
+    warned = partial(pytest.warns, LongInputWarning, match="split: inputs 3, 5$")
+    with warned(), pytest.raises(AuthenticationError) as raised:
+        colour.embed(client, texts)
+    with warned() as told, pytest.raises(AuthenticationError) as again:
+        colour.resume(raised.value)
+    assert len(told) == 1
+    assert sorted(again.value.results) == [0, 1]
+    with warned():
+        assert len(colour.resume(again.value)) == 6
 
 
 def test_a_known_model_is_measured_by_an_estimate(endpoint) -> None:

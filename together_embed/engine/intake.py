@@ -23,16 +23,25 @@ class Intake:
         prefix: What goes in front of each text.
         lenient: Whether a text that is too long leaves the others alone.
         tally: Counts the texts that are too long.
+        numbers: What the user calls the texts, where they go on with an earlier call.
     """
 
     def __init__(
-        self, plan: Plan, form: Form, prefix: str, tally: Tally, *, lenient: bool
+        self,
+        plan: Plan,
+        form: Form,
+        prefix: str,
+        tally: Tally,
+        *,
+        lenient: bool,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self._plan = plan
         self._form = form
         self._prefix = prefix
         self._tally = tally
         self._lenient = lenient
+        self._numbers = numbers
         self._warned = False
 
     def group(
@@ -68,4 +77,6 @@ class Intake:
         self._tally.add(long=len(long))
         if not self._warned:
             self._warned = True
+            if self._numbers is not None:
+                long = tuple(self._numbers[number] for number in long)
             warnings.warn(LongInputWarning(limit.warning(long)), stacklevel=6)

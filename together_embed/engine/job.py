@@ -67,6 +67,7 @@ class Job:
         *,
         ordered: bool = True,
         prefix: str = "",
+        numbers: Sequence[int] | None = None,
         lenient: bool = False,
         on_progress: Callable[[int], object] | None = None,
         on_batch: Callable[[BatchStats], object] | None = None,
@@ -87,7 +88,9 @@ class Job:
         self._on_batch = on_batch
         self._on_end = on_end
         self._tally = Tally(whole=tally)
-        self._intake = Intake(plan, form, prefix, self._tally, lenient=lenient)
+        self._intake = Intake(
+            plan, form, prefix, self._tally, lenient=lenient, numbers=numbers
+        )
         self._aftermath = Aftermath(plan, policy, dialect, self._tally)
         self._began_at = now
         self._held_since: float | None = None
