@@ -40,9 +40,12 @@ OURS = str(Path(together_embed.__file__).parent)
 PATIENCE = 30.0
 
 
-def interrupted(work: Callable[[], object], moment: int) -> bool:
-    """Do the work, and break it off at the so-manieth moment of ours."""
-    left = moment
+def interrupted(work: Callable[[], object], moment: int, then: int = 0) -> bool:
+    """Do the work, and break it off at the so-manieth moment of ours.
+
+    Where `then` is given, Ctrl-C comes once more so many moments later.
+    """
+    left, coming = moment, [then] if then else []
 
     def hear(frame: FrameType, event: str, _: object) -> None:
         nonlocal left
@@ -53,7 +56,7 @@ def interrupted(work: Callable[[], object], moment: int) -> bool:
             # A generator's end looks like a beginning here, and nothing is heard there.
             left -= code.co_name != "<genexpr>"
             if left == 0:
-                left = -1
+                left = coming.pop() if coming else -1
                 raise KeyboardInterrupt
 
     before = sys.getprofile()
@@ -95,9 +98,15 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return home
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
 @pytest.mark.parametrize(("batches", "stride"), [(1, sized(3, 1)), (4, sized(31, 1))])
 def test_ctrl_c_at_any_moment_loses_nothing_paid_for_and_leaves_nothing_held(
-    make: Any, tmp_path: Path, answered: list[int], batches: int, stride: int
+    make: Any,
+    tmp_path: Path,
+    answered: list[int],
+    batches: int,
+    stride: int,
+    twice: bool,
 ) -> None:
     told: list[int] = []
     with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
@@ -115,7 +124,8 @@ def test_ctrl_c_at_any_moment_loses_nothing_paid_for_and_leaves_nothing_held(
             texts = [f"{moment}: {number}" for number in range(2 * batches)]
             answered.clear()
             told.clear()
-            goes_on = interrupted(partial(client.embed, texts), moment)
+            then = 1 + moment % 97 if twice else 0
+            goes_on = interrupted(partial(client.embed, texts), moment, then)
             kept = 2 * sum(here == threading.get_ident() for here in answered)
             kept = max(kept, sum(told))
             wait_until(lambda: not threads_of_calls(), "a thread stayed")

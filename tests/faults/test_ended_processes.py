@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -128,6 +129,31 @@ def test_ctrl_c_ends_a_process_at_once_and_what_was_done_is_in_the_store(
         texts = [f"text number {n}" for n in range(count)]
         finished(way, endpoint, store, texts)
         assert set(endpoint.seen.values()) == {1}  # nothing that was answered, again
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.001, 0.01])
+@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way.name)
+def test_two_ctrl_c_in_quick_succession_end_a_process_and_lose_nothing_that_was_kept(
+    way: Way, gap: float, tmp_path: Path
+) -> None:
+    count, done = 400, 15
+    store = tmp_path / "vectors.db"
+    with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
+        endpoint.script([None] * done)
+        endpoint.fail("hang", times=None)
+        with started(way, endpoint, store, count) as process:
+            wait_until(lambda: endpoint.requests >= done + AT_ONCE, process)
+            process.send_signal(signal.SIGINT)
+            time.sleep(gap)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        raised = set(re.findall(r"^[\w.]+(?:Error|Exception|Interrupt)\b", err, re.M))
+        # asyncio tells of the first as the cause of the second.
+        assert raised <= {"KeyboardInterrupt", "asyncio.exceptions.CancelledError"}
+        endpoint.heal()
+        finished(way, endpoint, store, [f"text number {n}" for n in range(count)])
+        assert endpoint.texts - count <= UNDER_WAY
+        assert set(endpoint.seen.values()) <= {1, 2}
 
 
 def test_ctrl_c_amid_a_write_to_the_store_loses_no_answer(
