@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
     Generator,
     Iterable,
     Iterator,
 )
-from contextlib import aclosing, closing, contextmanager
-from typing import cast
+from contextlib import contextmanager
 
 from llama_index.core.base.embeddings.base import Embedding
 
@@ -26,14 +24,14 @@ from together_embed.errors import EmbeddingsError
 Rows = list[Embedding]
 Batches = Iterable[list[str]]
 AsyncBatches = AsyncGenerator[list[str], None]
-Ask = Callable[[Batches], Iterator[Rows]]
-AsyncAsk = Callable[[AsyncBatches], AsyncIterator[Rows]]
+Ask = Callable[[Batches], Generator[Rows, None, None]]
+AsyncAsk = Callable[[AsyncBatches], AsyncGenerator[Rows, None]]
 
 
 def one_by_one(embed: Callable[[str], Embedding]) -> Ask:
     """Ask for each text by itself."""
 
-    def ask(batches: Batches) -> Iterator[Rows]:
+    def ask(batches: Batches) -> Generator[Rows, None, None]:
         for batch in batches:
             yield [embed(text) for text in batch]
 
@@ -43,7 +41,7 @@ def one_by_one(embed: Callable[[str], Embedding]) -> Ask:
 def aone_by_one(embed: Callable[[str], Awaitable[Embedding]]) -> AsyncAsk:
     """Ask for each text by itself."""
 
-    async def ask(batches: AsyncBatches) -> AsyncIterator[Rows]:
+    async def ask(batches: AsyncBatches) -> AsyncGenerator[Rows, None]:
         async for batch in batches:
             yield [await embed(text) for text in batch]
 
@@ -53,7 +51,7 @@ def aone_by_one(embed: Callable[[str], Awaitable[Embedding]]) -> AsyncAsk:
 def in_turn(embed: Callable[[list[str]], Rows]) -> Ask:
     """Ask for one batch after another."""
 
-    def ask(batches: Batches) -> Iterator[Rows]:
+    def ask(batches: Batches) -> Generator[Rows, None, None]:
         done = 0
         for batch in batches:
             with _numbered_from(done):
@@ -67,7 +65,7 @@ def in_turn(embed: Callable[[list[str]], Rows]) -> Ask:
 def ain_turn(embed: Callable[[list[str]], Awaitable[Rows]]) -> AsyncAsk:
     """Ask for one batch after another."""
 
-    async def ask(batches: AsyncBatches) -> AsyncIterator[Rows]:
+    async def ask(batches: AsyncBatches) -> AsyncGenerator[Rows, None]:
         done = 0
         async for batch in batches:
             with _numbered_from(done):
@@ -85,16 +83,6 @@ async def achain(
     yield first
     async for batch in rest:
         yield batch
-
-
-def ended(rows: Iterator[Rows]) -> closing[Generator[Rows, None, None]]:
-    """End a generator with the block, so that nothing of it stays on its way."""
-    return closing(cast("Generator[Rows, None, None]", rows))
-
-
-def aended(rows: AsyncIterator[Rows]) -> aclosing[AsyncGenerator[Rows, None]]:
-    """End a generator with the block, so that nothing of it stays on its way."""
-    return aclosing(cast("AsyncGenerator[Rows, None]", rows))
 
 
 @contextmanager

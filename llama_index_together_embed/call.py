@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -26,14 +26,7 @@ from llama_index.core.instrumentation.events.embedding import (
 )
 from llama_index.core.utils import get_tqdm_iterable
 
-from llama_index_together_embed.asking import (
-    Ask,
-    AsyncAsk,
-    Rows,
-    achain,
-    aended,
-    ended,
-)
+from llama_index_together_embed.asking import Ask, AsyncAsk, Rows, achain
 from llama_index_together_embed.known import ROLES, Known, Role
 from together_embed.errors import EmbeddingsError
 
@@ -102,7 +95,7 @@ class Call:
             questions = self._questions()
             first = next(questions, None)
             if first is not None:  # else all is known, and no key is needed
-                with ended(ask(chain([first], questions))) as answers:
+                with closing(ask(chain([first], questions))) as answers:
                     for rows in answers:
                         self._known.put(self._answer(rows))
                         self._finish()
@@ -117,7 +110,7 @@ class Call:
             async with aclosing(self._aquestions(free)) as questions:
                 first = await anext(questions, None)
                 if first is not None:
-                    async with aended(ask(achain(first, questions))) as answers:
+                    async with aclosing(ask(achain(first, questions))) as answers:
                         async for rows in answers:
                             await self._known.aput(self._answer(rows))
                             self._finish()

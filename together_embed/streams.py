@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -26,7 +34,7 @@ class Streams:
 
     def embed_batches(
         self, batches: Iterable[Sequence[str]], *, role: Role | None = None
-    ) -> Iterator[list[list[float]]]:
+    ) -> Generator[list[list[float]], None, None]:
         """Yield the embeddings of each batch in order, with many requests in flight.
 
         Batches are taken from the iterable as they can be put to use, so that memory
@@ -47,7 +55,7 @@ class Streams:
         batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
         *,
         role: Role | None = None,
-    ) -> AsyncIterator[list[list[float]]]:
+    ) -> AsyncGenerator[list[list[float]], None]:
         """Do what `embed_batches` does on the running loop, from either iterable."""
         run = self._calls.astream(source.each(batches), LISTS, role, ordered=True)
         async with aclosing(run) as groups:

@@ -185,9 +185,13 @@ def test_a_pickle_leaves_the_hook_behind(make, endpoint):
     assert not seen
 
 
-def test_a_deep_copy_goes_its_own_way():
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: model.model_copy(deep=True)]
+)
+def test_a_deep_copy_goes_its_own_way(copied):
     model = TogetherEmbeddings(model_kwargs={"user": "u"})
-    twin = copy.deepcopy(model)
+    assert model.model_copy().model_kwargs is model.model_kwargs  # one that is not deep
+    twin = copied(model)
     twin.model_kwargs["user"] = "v"
     assert model.model_kwargs == {"user": "u"}
     assert twin != model

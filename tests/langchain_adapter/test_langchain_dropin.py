@@ -106,11 +106,11 @@ def test_an_argument_reaches_the_client(argument, setting, value):
 
 
 def test_numbers_and_truth_values_of_a_query_are_spelled_out():
-    given = {"n": 2, "beta": True, "name": "x"}
+    given = {"n": 2, "beta": True, "name": "X"}
     assert settings_of(default_query=given).query == {
         "n": "2",
         "beta": "true",
-        "name": "x",
+        "name": "X",
     }
 
 

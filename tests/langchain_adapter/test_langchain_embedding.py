@@ -89,10 +89,14 @@ async def test_ten_thousand_texts_come_back_right_from_a_server_that_fails_in_ev
         assert bad.requests - bad.failed == 400
 
 
-async def test_a_query_is_a_document_of_its_own(make, endpoint):
-    model = make()
-    assert model.embed_query("wind") == endpoint.embed("wind")
-    assert await model.aembed_query("wind") == endpoint.embed("wind")
+async def test_a_query_is_a_document_unless_prefixes_tell_them_apart(
+    make, endpoint, embed
+):
+    for query, document in (("", ""), ("query: ", "passage: ")):
+        model = make(query_prefix=query, document_prefix=document)
+        assert model.embed_query("wind") == endpoint.embed(f"{query}wind")
+        assert await model.aembed_query("wind") == endpoint.embed(f"{query}wind")
+        assert await embed(model, ["wind"]) == [endpoint.embed(f"{document}wind")]
 
 
 def test_sixteen_threads_share_one_object(make, endpoint, texts, vectors):

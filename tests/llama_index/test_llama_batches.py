@@ -42,6 +42,19 @@ def test_one_text_gets_its_vector_on_each_way(make, endpoint):
     assert endpoint.requests == 8
 
 
+def test_each_way_puts_the_prefix_of_its_role_in_front(make, endpoint):
+    model = make(query_prefix="query: ", document_prefix="passage: ")
+    query, passage = endpoint.embed("query: wind"), endpoint.embed("passage: wind")
+    assert model.get_query_embedding("wind") == query
+    assert asyncio.run(model.aget_query_embedding("wind")) == query
+    assert model.get_text_embedding("wind") == passage
+    assert asyncio.run(model.aget_text_embedding("wind")) == passage
+    assert model.get_text_embedding_batch(["wind"]) == [passage]
+    assert asyncio.run(model.aget_text_embedding_batch(["wind"])) == [passage]
+    assert model._get_text_embeddings(["wind"]) == [passage]  # what subclasses call
+    assert asyncio.run(model._aget_text_embeddings(["wind"])) == [passage]
+
+
 def test_vectors_are_plain_lists_of_floats(make, texts):
     for row in make().get_text_embedding_batch(texts[:3]):
         assert type(row) is list
@@ -227,6 +240,6 @@ def test_a_subclass_that_adds_a_prefix_is_obeyed(endpoint, texts, colour):
 @both
 def test_a_failure_in_a_subclass_names_the_right_texts_too(endpoint, texts, colour):
     model = Prefixed("m", api_base=endpoint.base_url, embed_batch_size=100)
-    endpoint.script([None, 401])
-    with pytest.raises(Exception, match="inputs 100 to 199"):
+    endpoint.script([None, None, 401])
+    with pytest.raises(Exception, match="inputs 200 to 249"):
         embed(model, colour, texts)

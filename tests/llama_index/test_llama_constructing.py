@@ -146,6 +146,10 @@ def test_the_key_comes_as_a_string_a_secret_or_a_function(given):
         assert len(model.get_query_embedding("wind")) > 0
 
 
+def test_a_key_that_was_given_as_a_string_is_kept_as_a_secret():
+    assert TogetherEmbedding("m", "canary-key-1").api_key == SecretStr("canary-key-1")
+
+
 def test_the_key_is_read_from_the_environment_when_it_is_needed(monkeypatch):
     with LocalEndpoint(api_key="right") as endpoint:
         model = TogetherEmbedding("m", api_base=endpoint.base_url)
