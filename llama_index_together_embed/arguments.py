@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.bridge.pydantic import SecretStr
-from llama_index.core.callbacks import CallbackManager
 
 from together_embed.address import base_url as canonical
 from together_embed.errors import ConfigurationError
@@ -67,7 +66,7 @@ def settle(written: Mapping[str, Any]) -> dict[str, Any]:
         TypeError: Two spellings of one setting differ, or the model's name is missing.
         ConfigurationError: The address is none, or a field has a parameter of its own.
     """
-    key, manager = written["api_key"], written["callback_manager"]
+    key = written["api_key"]
     name = _one_of("model_name", written["model_name"], "model", written["model"])
     if name is None:
         raise TypeError("model_name is missing: there is no default model")
@@ -81,7 +80,6 @@ def settle(written: Mapping[str, Any]) -> dict[str, Any]:
         "api_base": canonical(server),
         "extra_body": fields,
         "dimensions": width,
-        "callback_manager": CallbackManager([]) if manager is None else manager,
     }
 
 

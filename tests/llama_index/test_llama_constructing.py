@@ -109,6 +109,13 @@ def test_what_openai_users_write_and_we_cannot_honour_is_refused(argument):
         TogetherEmbedding("m", **argument)
 
 
+@pytest.mark.parametrize("name", ["extra_body", "additional_kwargs"])
+@pytest.mark.parametrize("wrong", ["user=u", 5])
+def test_further_fields_that_are_no_mapping_are_refused_by_name(name, wrong):
+    with pytest.raises(ConfigurationError, match=f"{name} is a .*not a mapping"):
+        TogetherEmbedding("m", **{name: wrong})
+
+
 def test_openais_defaults_written_out_are_no_error():
     TogetherEmbedding("m", reuse_client=True, http_client=None, api_version=None)
 
@@ -190,6 +197,18 @@ def test_further_fields_go_into_the_request(name):
         assert "truncate" in endpoint.log[-1].fields
 
 
+def test_the_width_in_two_places_has_to_be_one():
+    with pytest.raises(TypeError, match=r"dimensions and additional_kwargs\['dim"):
+        TogetherEmbedding("m", dimensions=8, additional_kwargs={"dimensions": 4})
+    twice = TogetherEmbedding("m", dimensions=8, additional_kwargs={"dimensions": 8})
+    assert (twice.dimensions, twice.extra_body) == (8, {})
+
+
+def test_extra_body_wins_over_additional_kwargs():
+    fields = {"additional_kwargs": {"a": 1, "b": 1}, "extra_body": {"b": 2}}
+    assert TogetherEmbedding("m", **fields).extra_body == {"a": 1, "b": 2}
+
+
 @pytest.mark.parametrize(
     "setting", [{"dimensions": 8}, {"additional_kwargs": {"dimensions": 8}}]
 )
@@ -213,6 +232,8 @@ def test_a_callback_manager_can_be_given_and_assigned(make):
     assert model.callback_manager is manager
     model.callback_manager = other
     assert model.callback_manager is other
+    for without in (make(), make(callback_manager=None)):
+        assert isinstance(without.callback_manager, CallbackManager)
 
 
 def test_a_field_that_is_assigned_holds_from_the_next_call_on(endpoint, make, texts):

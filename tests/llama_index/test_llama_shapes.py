@@ -13,6 +13,7 @@ import pytest
 
 from langchain_together_embed import TogetherEmbeddings
 from llama_index_together_embed import TogetherEmbedding
+from together_embed import EmbeddingsClient
 from together_embed.errors import InputError, LongInputWarning
 from together_embed.local import LocalEndpoint
 
@@ -29,6 +30,16 @@ LONG = "one two three four five six seven eight nine ten eleven twelve"
 def endpoint():
     with LocalEndpoint(dimension=8) as running:
         yield running
+
+
+def settings_of(client: EmbeddingsClient) -> dict[str, Any]:
+    return {**vars(client.settings), "key": client.settings.key.reveal()}
+
+
+def test_what_is_left_unsaid_is_as_the_core_has_it(endpoint) -> None:
+    core = EmbeddingsClient("m", api_key="k", base_url=endpoint.base_url)
+    for model in models(endpoint):
+        assert settings_of(model.client) == settings_of(core)
 
 
 @pytest.mark.parametrize("copied", ["itself", "dumped", "pickled"])
