@@ -299,6 +299,10 @@ def test_a_batch_is_split_where_it_is_over_so_many_texts_or_bytes(
         assert (rest.texts, rest.size) == ([*"abcd"[len(head) :]], 16 - first.size)
 
 
+def test_a_text_that_alone_is_too_large_is_not_split() -> None:
+    assert split(batch_of(["a"]), 9, 1)[1] is None
+
+
 def test_the_parts_of_a_batch_go_on_with_histories_of_their_own() -> None:
     batch = batch_of([*"abcd"], tries=[Attempt(500, "x", 1.0)])
     batch.course.attempts, batch.course.sent = 3, 100

@@ -1,0 +1,386 @@
+"""What becomes of a batch without vectors, and what the flow is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.virtual import (
+    Ask,
+    Run,
+    Served,
+    World,
+    bad,
+    good,
+    lost,
+    script,
+    vector,
+)
+from together_embed.engine.lengths import Limit
+from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
+from together_embed.engine.portion import NEAR, PROBE, Portion
+from together_embed.engine.quota import Quota
+from together_embed.engine.shape import Shape
+from together_embed.engine.signals import Report, Verdict
+from together_embed.engine.stats import Tally
+from together_embed.engine.verdict import report
+from together_embed.errors import (
+    BadRequestError,
+    CertificateError,
+    ConfigurationError,
+    DeadlineExceededError,
+    InputError,
+    InvalidResponseError,
+    LongInputWarning,
+    RateLimitError,
+)
+
+WRONG = Reply(200, {}, b"{}")
+LEFT = {"x-tokenlimit-remaining": "900", "x-tokenlimit-reset": "3"}
+
+
+def statuses(error: object) -> list[int | None]:
+    return [attempt.status for attempt in error.attempts]  # type: ignore[attr-defined]
+
+
+def moments(world: World) -> list[float]:
+    return [round(ask.at - 100.0, 6) for ask in world.asks]
+
+
+def taken_on(world: World, texts: list[str], hidden: str | None = None) -> Run:
+    """Start a call with a text that goes out along with others."""
+    run = world.start([])
+    run.job.add(run.job.group(texts, hidden))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (None, Report(Verdict.ABANDONED, 2.0, 400)),
+        (lost(), Report(Verdict.FAILED, 2.0, 400)),
+        (lost(Cause.TIMEOUT), Report(Verdict.STRAINED, 2.0, 400)),
+        (Reply(200, {}, b""), Report(Verdict.RIGHT, 2.0, 400)),
+        (
+            Reply(
+                200, {"x-tokenlimit-remaining": "900", "x-tokenlimit-reset": "3"}, b""
+            ),
+            Report(Verdict.RIGHT, 2.0, 400, None, Quota(9, 3.0)),
+        ),
+        (bad(429), Report(Verdict.REFUSED, 2.0, 400)),
+        (bad(429, retry_after="7"), Report(Verdict.REFUSED, 2.0, 400, 7.0)),
+        (bad(503, retry_after="7"), Report(Verdict.REFUSED, 2.0, 400, 7.0)),
+        *(
+            (bad(status), Report(Verdict.STRAINED, 2.0, 400))
+            for status in (408, 503, 504)
+        ),
+        *(
+            (bad(status, retry_after="7"), Report(Verdict.FAILED, 2.0, 400))
+            for status in (400, 500, 502)
+        ),
+    ],
+)
+def test_the_flow_is_told_what_an_outcome_says_of_the_server(
+    outcome: Outcome | None, told: Report
+) -> None:
+    assert report(outcome, 2.0, 400) == told
+
+
+def test_an_overload_with_a_time_is_the_brakes_matter() -> None:
+    world = World(script(bad(503, retry_after="32")), limit=1)
+    world.embed(["a"])
+    assert moments(world) == [0.0, 2.05]  # after a share of the time, not all of it
+
+
+def test_a_failure_with_a_time_keeps_to_that_time() -> None:
+    world = World(script(bad(500, retry_after="32")), limit=1)
+    world.embed(["a"])
+    assert moments(world) == [0.0, 33.0]
+
+
+def test_an_answer_that_fails_as_the_deadline_comes_is_told_of_with_its_status() -> (
+    None
+):
+    error = World(script((5.0, bad(500, "busy"))), deadline=5.0).failure(["a"])
+    assert isinstance(error, DeadlineExceededError)
+    assert statuses(error) == [500]
+    assert error.attempts[0].seconds == 5.0
+
+
+def test_where_dimensions_are_not_honoured_it_is_not_asked_again() -> None:
+    world = World(width=4)
+    error = world.failure(["a"])
+    assert isinstance(error, InvalidResponseError)
+    assert statuses(error) == [200]
+    assert "does not honour dimensions" in str(error)
+    assert len(world.asks) == 1
+    other = World(script(WRONG), width=3)
+    assert other.embed(["a"]) == [vector("a")]  # wrong in another way: asked again
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "status", "reason"),
+    [
+        (Lost(Cause.TOO_LARGE, "9 GB"), InvalidResponseError, 200, ": 9 GB"),
+        (Lost(Cause.TOO_LARGE), InvalidResponseError, 200, "any right one"),
+        (Lost(Cause.UNTRUSTED, "expired"), CertificateError, None, ": expired"),
+    ],
+)
+def test_what_no_second_request_cures_is_told_in_the_transports_words(
+    outcome: Lost, kind: type, status: int | None, reason: str
+) -> None:
+    world = World(lambda _: outcome)
+    error = world.failure(["a"])
+    assert type(error) is kind
+    assert statuses(error) == [status]
+    assert error.attempts[0].reason.endswith(reason)
+    assert len(world.asks) == 1
+
+
+def test_a_crash_without_an_exception_is_an_error_with_its_words() -> None:
+    error = World(lambda _: Lost(Cause.CRASH, "no idea")).failure(["a"])
+    assert type(error) is RuntimeError
+    assert str(error) == "no idea"
+
+
+def test_a_repeated_text_is_named_by_its_first_place_and_a_hidden_one_by_none() -> None:
+    said = "cannot read 'Jo Doe'"
+    world = World(lambda _: bad(401, said))
+    assert "<text 1>" in str(world.failure(["a", "Jo Doe", "Jo Doe"]))
+    world = World(lambda _: bad(401, said))
+    run = taken_on(world, ["a"], hidden="Jo Doe")
+    world.carry(run)
+    assert "cannot read '<text>'" in str(run.error)
+
+
+def test_a_batch_asked_for_plainly_once_stays_so_and_that_is_no_retry() -> None:
+    world = World(
+        script(bad(400), bad(500), bad(500)), base64=None, max_retries=2, limit=1
+    )
+    world.embed(["a"])
+    asked = ["encoding_format" in ask.fields for ask in world.asks]
+    assert asked == [True, False, False, False]
+    assert world.dialect.base64 is False
+
+
+def test_an_encoding_that_the_server_takes_is_not_what_it_refuses() -> None:
+    world = World(script(None, bad(400)), base64=None, limit=1)
+    world.embed(["a"])
+    assert world.dialect.base64 is True
+    assert isinstance(world.failure(["b"]), BadRequestError)
+    assert len(world.asks) == 2
+
+
+def test_failures_are_told_to_the_hook_with_what_was_asked_for() -> None:
+    for base64, asked in ((True, "base64"), (False, None)):
+        world = World(script(None, bad(401)), base64=base64, limit=1)
+        world.failure(["a", "b", "c"])
+        assert [batch.asked_encoding for batch in world.told] == [asked] * 2
+        assert [batch.asked_model for batch in world.told] == ["m", "m"]
+        assert [batch.status for batch in world.told] == [200, 401]
+
+
+def test_a_second_request_is_counted_with_its_bytes() -> None:
+    def serve(ask: Ask) -> Served:
+        first = ask.texts == ["slow"] and not any(
+            other.texts == ["slow"] for other in world.asks[:-1]
+        )
+        return (50.0 if first else 1.0), good(ask.texts)
+
+    world = World(serve, batch_size=1, hedge=0.5)
+    world.embed([*(f"{number:04}" for number in range(40)), "slow"])
+    stats = world.stats
+    assert (stats.hedged, stats.requests) == (1, len(world.asks))
+    assert stats.sent_bytes == sum(ask.size for ask in world.asks)
+    slow = max(world.told, key=lambda batch: batch.attempts)
+    assert (slow.attempts, slow.texts) == (2, 1)
+    assert slow.sent_bytes == 2 * world.asks[-1].size
+    # It is sent when the first took twice as long as the slowest tenth.
+    assert world.asks[-1].at == world.asks[-2].at + 2.0
+
+
+def test_a_call_whose_texts_come_in_groups_names_them_by_their_place_in_the_call() -> (
+    None
+):
+    world = World(lambda ask: bad(401) if "d" in ask.texts else good(ask.texts))
+    run = world.start([["a", "b"], ["c"], ["x", "d"]])
+    world.carry(run)
+    assert run.error.indices == (3, 4)  # type: ignore[union-attr]
+    many = World(limit=1)
+    run = many.start([["a", "b"], ["c"], ["x", " "]])
+    many.carry(run)
+    assert run.error.indices == (4,)  # type: ignore[union-attr]
+
+
+def test_who_waits_for_the_next_texts_is_not_told_to_come_back_at_once() -> None:
+    job = World().start([]).job
+    step = job.next_step(100.0)
+    assert step is not None
+    assert step.patience == 0.0
+    step = job.next_step(100.0, awaiting=True)
+    assert step is not None
+    assert step.patience is None
+
+
+def test_a_call_without_texts_is_over_at_once() -> None:
+    run = World().start([])
+    assert not run.job.began
+    run.job.complete()
+    assert run.job.next_step(100.0) is None
+    assert run.job.is_finished
+    assert not run.job.is_alone
+
+
+def test_one_request_that_is_all_that_is_left_is_alone() -> None:
+    world = World()
+    run = world.start([["a"]])
+    assert not run.job.is_alone
+    for _ in range(2):
+        world._turn(run)
+    assert run.job.is_alone
+    more = world.start([["a", "b", "c"]])
+    for _ in range(2):
+        world._turn(more)
+    assert not more.job.is_alone
+
+
+def test_progress_is_told_once_for_each_text_whatever_brought_it() -> None:
+    told: list[int] = []
+    world = World(batch_size=1)
+    run = world.start([["a", "b", "a"]], on_progress=told.append)
+    world.carry(run)
+    assert sorted(told) == [1, 2]
+    told.clear()
+    first = world.start([["x", "y"]])
+    second = world.start([["x", "z"]], on_progress=told.append)
+    world.carry(first, second)
+    assert sum(told) == 2
+    assert 0 not in told
+
+
+def test_what_a_call_did_is_told_when_it_ends() -> None:
+    ends: list[dict[str, object]] = []
+    world = World(script(bad(500)))
+    run = world.start([["a", "a"]], on_end=ends.append)
+    world.carry(run)
+    (told,) = ends
+    assert (told["calls"], told["texts"], told["duplicates"]) == (1, 2, 1)
+    assert (told["requests"], told["retries"], told["failed"]) == (2, 1, 1)
+    assert told["failures"] == {"500": 1}
+    assert told["seconds"] == world.now - 100.0
+
+
+def test_sums_of_a_call_are_its_clients_too() -> None:
+    whole = Tally()
+    one, two = Tally(whole=whole), Tally(whole=whole)
+    one.add(requests=2, kind="500")
+    two.add(requests=3)
+    two.add(kind="500")
+    found = [tally.books[0][0]["requests"] for tally in (one, two, whole)]
+    assert found == [2, 3, 5]
+    assert [dict(tally.books[0][1]) for tally in (one, two, whole)] == [
+        {"500": 1},
+        {"500": 1},
+        {"500": 2},
+    ]
+
+
+def test_three_texts_refused_one_by_one_and_none_taken_is_not_about_the_texts() -> None:
+    error = World(lambda _: bad(400, "no such model"), batch_size=1, limit=1).failure(
+        ["a", "b", "c", "d"]
+    )
+    assert isinstance(error, BadRequestError)
+    assert error.indices == (2,)
+    taken = World(
+        lambda ask: good(ask.texts) if "a" in ask.texts else bad(400),
+        batch_size=1,
+        limit=1,
+    )
+    run = taken.start([["a", "b", "c", "d", "e"]], lenient=True)
+    taken.carry(run)
+    assert run.error is None
+    assert len(taken.asks) == 5
+
+
+def test_texts_that_are_cut_further_than_they_are_wide_are_an_error() -> None:
+    world = World(shape=Shape(cut_to=4))
+    error = world.failure(["a"])
+    assert isinstance(error, ConfigurationError)
+    assert "cut_to=4, and the vectors are 3 wide" in str(error)
+    assert World(shape=Shape(cut_to=3)).embed(["a"])
+
+
+def test_long_texts_are_told_of_once_a_call_and_counted_each_time() -> None:
+    limit = Limit(3, len, "truncate")
+    world = World(limit=1)
+    world.plan = replace(world.plan, limit=limit)
+    run = world.start([["abcd"], ["efgh", "i"]])
+    with pytest.warns(LongInputWarning, match="input 0") as told:
+        world.carry(run)
+    assert len(told) == 1
+    assert world.stats.long == 2
+    assert [text for ask in world.asks for text in ask.texts] == ["abc", "efg", "i"]
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_text_that_is_too_long_leaves_the_others_alone_where_that_is_wanted(
+    lenient: bool,
+) -> None:
+    world = World()
+    world.plan = replace(world.plan, limit=Limit(3, len, "error"))
+    run = world.start([["ab", "abcd", "x"]], lenient=lenient)
+    world.carry(run)
+    if lenient:
+        pieces = run.groups
+        assert pieces[0] == [vector("ab")]
+        assert isinstance(pieces[1], InputError)
+        assert pieces[1].indices == (1,)
+        assert pieces[2] == [vector("x")]
+    else:
+        assert isinstance(run.error, InputError)
+        assert run.error.indices == (1,)
+        assert world.asks == []
+
+
+def test_a_size_is_tried_again_after_some_requests_halfway_to_what_was_refused() -> (
+    None
+):
+    portion = Portion()
+    assert portion.refused(100, 1000, by_bytes=False)
+    assert portion.allot() == (50, float("inf"))
+    portion.carried(50, 500)
+    sizes = []
+    for _ in range(2 * PROBE + 2):
+        sizes.append(portion.allot()[0])
+        portion.carried(50, 500)
+    assert sizes[: PROBE - 1] == [50] * (PROBE - 1)
+    assert sizes[PROBE - 1 : PROBE + 1] == [75, 50]
+    assert sizes.count(75) == 2
+
+
+def test_what_was_refused_a_sixteenth_above_what_was_carried_is_not_searched() -> None:
+    for refused, tried in ((106, 100), (108, 104)):
+        portion = Portion()
+        portion.carried(100, 1)
+        assert portion.refused(refused, 1, by_bytes=False)
+        for _ in range(PROBE):
+            portion.carried(100, 1)
+        assert portion.allot()[0] == tried
+    assert NEAR == 16
+
+
+def test_a_quarter_more_bytes_than_were_carried_are_no_larger_request() -> None:
+    for size, about_size in ((1250, False), (1251, True)):
+        portion = Portion()
+        portion.carried(100, 1000)
+        assert portion.refused(100, size, by_bytes=False) is about_size
+
+
+def test_a_refusal_for_a_rate_is_told_with_all_its_tries() -> None:
+    world = World(lambda _: bad(429, "slow"), max_retries=2, dice=lambda: 0.0)
+    error = world.failure(["a"])
+    assert isinstance(error, RateLimitError)
+    assert statuses(error) == [429] * 3
+    assert world.stats.refused == 3
+    assert world.stats.failed == 0
