@@ -27,9 +27,10 @@ from together_embed.engine.aftermath import OF_A_TEXT, Aftermath, Fate, Later, O
 from together_embed.engine.aftermath import attempt as attempt_of
 from together_embed.engine.agenda import Agenda
 from together_embed.engine.batching import Batch
+from together_embed.engine.flight import Flight
 from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.group import Group, Groups
-from together_embed.engine.hedge import Hedger, Hedges, pair, part
+from together_embed.engine.hedge import Hedger, part
 from together_embed.engine.intake import Intake
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
@@ -103,12 +104,8 @@ class Job:
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups = Groups(ordered=ordered, lenient=lenient)
         self._agenda = Agenda()
-        self._in_flight: dict[Ticket, None] = {}
-        self._permits: set[Ticket] = set()
+        self._flight = Flight(plan, flow, self._line, self._tally, hedger)
         self._undigested: deque[tuple[Ticket, Reply] | Delivery] = deque()
-        self._hedger = hedger
-        self._hedges = None if hedger is None else Hedges(hedger)
-        self._beaten: list[Ticket] = []  # which the driver need not wait for
         self._added = 0
         self._width = plan.width
         self._complete = False
@@ -193,8 +190,9 @@ class Job:
     @property
     def is_alone(self) -> bool:
         """Whether one request on its way is all that is left to do for now."""
-        left = self._agenda or self._guest.waits or self._hedger or self._undigested
-        return self._complete and len(self._in_flight) == 1 and not left
+        left = self._agenda or self._guest.waits or self._undigested
+        lone = self._complete and len(self._flight) == 1
+        return lone and not (left or self._flight.hedges)
 
     # What a driver asks.
 
@@ -211,7 +209,7 @@ class Job:
             return None
         expired = self._expire(now)
         self._agenda.pass_time(now)
-        again = self._send_again(now)
+        again = self._flight.launch_twins(self._time_for_one(now), now)
         while self._guest.mail:
             self._undigested.append(self._guest.mail[0])  # Ctrl-C may come between
             self._guest.mail.popleft()
@@ -232,17 +230,15 @@ class Job:
             outcome: What became of it; None where nobody waits for it any more.
             now: Seconds on the driver's clock.
         """
-        try:
-            self._permits.remove(ticket)  # atomic: of two threads one comes first
-        except KeyError:
+        if not self._flight.give_back(ticket):
             return
         seconds = now - ticket.sent_at
         right = isinstance(outcome, Reply) and outcome.status == 200
-        if self._hedger is not None and (right or ticket.beaten):
-            self._hedger.learn(len(ticket.body), seconds)
+        if right or ticket.beaten:
+            self._flight.time(ticket, seconds)
         told = report(outcome, seconds, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
-        if right or ticket.other not in self._permits:
+        if right or self._flight.is_last(ticket):
             self._guest.land(ticket.batch, outcome if right else None)  # type: ignore[arg-type]
 
     def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
@@ -254,15 +250,15 @@ class Job:
         ticket.over = True  # Python hears no Ctrl-C between this and the next
         if right:
             self._undigested.append((ticket, outcome))  # type: ignore[arg-type]
-        del self._in_flight[ticket]
+        self._flight.remove(ticket)
         if isinstance(outcome, Reply):
             carried = outcome.carried
             received = len(outcome.body) if carried is None else carried
             ticket.batch.course.received += received
             self._tally.add(received_bytes=received)
-        late = self._is_late(now)
         if right:
             return
+        late = self._is_late(now)
         if part(ticket):
             self._aftermath.count(outcome)
         elif isinstance(outcome, Lost):
@@ -306,7 +302,7 @@ class Job:
         if self._plan.keeps:
             self.fresh.append((batch.texts, answer))
         self._undigested.popleft()
-        self._beat_twin(ticket)
+        self._flight.beat_twin(ticket)
         if not self._is_wide_enough(block):
             return
         self._dialect.portion.carried(count, batch.size)
@@ -408,7 +404,7 @@ class Job:
         self._tally.add(calls=1, seconds=now - self._began_at)
         if self._on_end is not None:
             self._on_end(self._tally.told(self._flow, self._dialect))
-        return list(self._permits)
+        return self._flight.permits
 
     def mend(self, carried: Collection[Ticket]) -> None:
         """Put right what Ctrl-C may have broken off, of the flow and for other calls.
@@ -443,9 +439,9 @@ class Job:
         """
         ready = self._agenda.ready
         if self._dialect.portion.in_doubt:
-            return 0 if self._in_flight else min(1, ready)
+            return 0 if self._flight else min(1, ready)
         if self._plan.keeps:
-            unsaved = len(self._in_flight) + len(self._undigested)
+            unsaved = len(self._flight) + len(self._undigested)
             return max(0, min(ready, self._flow.limit + 1 - unsaved))
         return ready
 
@@ -457,14 +453,9 @@ class Job:
         moments = [] if wait is None or not self._agenda.ready else [now + wait]
         if self._agenda.due_at is not None:
             moments.append(self._agenda.due_at)
-        if self._in_flight and self._plan.timeout is not None:
-            # Launched in order with one time for all: the first is the oldest.
-            moments.append(next(iter(self._in_flight)).sent_at + self._plan.timeout)
+        moments += self._flight.moments(now)
         if self._guest.waits_until is not None:
             moments.append(self._guest.waits_until)
-        if self._hedges is not None and self._flow.is_calm(now):
-            due_at = self._hedges.next_at(self._in_flight, now)
-            moments += [] if due_at is None else [due_at]
         if self._ends_at is not None:
             moments.append(self._ends_at)
         return max(0.0, min(moments) - now) if moments else None
@@ -495,58 +486,10 @@ class Job:
             self._flow.land(permit, Report(Verdict.ABANDONED), now)
             return None
         base64 = self._dialect.base64 is not False and not batch.plain
-        extra = {
-            **self._plan.extra,
-            **({"encoding_format": "base64"} if base64 else {}),
-        }
-        body = wire.encode(self._plan.model, batch.texts, extra)
-        seconds = self._time_for_one(now)
-        ticket = Ticket(body, batch, now, seconds, base64, permit)
-        course, again = batch.course, batch.course.attempts > 0
-        course.started_at = course.started_at if again else now
-        course.attempts += 1
-        course.sent += len(body)
-        course.encoding = extra.get("encoding_format")
-        course.waited, self._held = course.waited + self._held, 0.0
-        self._tally.add(requests=1, retries=int(again), sent_bytes=len(body))
-        if self._hedger is not None:
-            self._hedger.sent()
-        self._in_flight[ticket] = None
-        self._permits.add(ticket)
-        return ticket
-
-    def _send_again(self, now: float) -> list[Ticket]:
-        """Make second requests of those that take far too long, as far as may be."""
-        if self._hedges is None:
-            return []
-        due = self._hedges.due(self._in_flight, now)
-        permits = [self._flow.take_beyond(self._line, now) for _ in due]
-        both = zip(due, permits, strict=True)
-        return [self._hedge(slow, permit, now) for slow, permit in both if permit]
-
-    def _hedge(self, slow: Ticket, permit: Permit, now: float) -> Ticket:
-        """Make a second request of one that takes far longer than its like."""
-        seconds = self._time_for_one(now)
-        twin = Ticket(slow.body, slow.batch, now, seconds, slow.base64, permit)
-        pair(slow, twin)
-        slow.batch.course.attempts += 1
-        slow.batch.course.sent += len(twin.body)
-        self._tally.add(requests=1, hedged=1, sent_bytes=len(twin.body))
-        if self._hedger is not None:
-            self._hedger.spend()
-        self._in_flight[twin] = None
-        self._permits.add(twin)
-        return twin
-
-    def _beat_twin(self, ticket: Ticket) -> None:
-        """Wait no longer for the other request of a batch that is answered."""
-        twin = part(ticket)
-        if twin is None:
-            return
-        twin.beaten = True
-        if not twin.over:
-            self._drop(twin)
-            self._beaten.append(twin)
+        batch.course.waited, self._held = batch.course.waited + self._held, 0.0
+        return self._flight.launch(
+            batch, permit, self._time_for_one(now), now, base64=base64
+        )
 
     def _time_for_one(self, now: float) -> float | None:
         if self._ends_at is None:
@@ -554,20 +497,11 @@ class Job:
         left = self._ends_at - now
         return left if self._plan.timeout is None else min(left, self._plan.timeout)
 
-    def _drop(self, ticket: Ticket) -> None:
-        ticket.over = True
-        del self._in_flight[ticket]
-
     def _expire(self, now: float) -> list[Ticket]:
-        """Give up the requests that had their time, whatever the transport knows."""
-        beaten, self._beaten = self._beaten, []
-        timeout = self._plan.timeout
-        if timeout is None:
-            return beaten
-        old = [t for t in self._in_flight if now - t.sent_at >= timeout]
+        """Give up the requests that had their time; return whom not to wait for."""
+        beaten, old = self._flight.take_beaten(), self._flight.drop_overdue(now)
         for ticket in old:
-            self._drop(ticket)
-            lost = Lost(Cause.TIMEOUT, f"after {timeout:g} s")
+            lost = Lost(Cause.TIMEOUT, f"after {self._plan.timeout:g} s")
             self.release(ticket, lost, now)
             if part(ticket):
                 self._aftermath.count(lost)
@@ -610,7 +544,7 @@ class Job:
 
     def _deadline_error(self) -> DeadlineExceededError:
         missing = self._groups.missing_indices()
-        waiting = [*self._agenda, *(ticket.batch for ticket in self._in_flight)]
+        waiting = [*self._agenda, *(ticket.batch for ticket in self._flight)]
         tries: list[Attempt] = max(
             [batch.tries for batch in waiting], key=len, default=[]
         )
