@@ -243,3 +243,20 @@ def test_a_failure_in_a_subclass_names_the_right_texts_too(endpoint, texts, colo
     endpoint.script([None, None, 401])
     with pytest.raises(Exception, match="inputs 200 to 249"):
         embed(model, colour, texts)
+
+
+class Losing(TogetherEmbedding):
+    """What a subclass can get wrong."""
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return super()._get_text_embeddings(texts)[1:]
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return (await super()._aget_text_embeddings(texts))[1:]
+
+
+@both
+def test_a_subclass_that_loses_a_vector_is_told(endpoint, colour):
+    model = Losing("m", api_base=endpoint.base_url)
+    with pytest.raises(ValueError, match="shorter"):
+        embed(model, colour, ["wind", "water"])

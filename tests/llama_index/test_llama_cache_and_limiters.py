@@ -108,6 +108,38 @@ def test_models_that_cut_long_texts_elsewhere_share_no_vector(make, endpoint):
     assert endpoint.requests == 2
 
 
+class Prefixed(TogetherEmbedding):
+    """A model with what its vectors depend on in fields of its own."""
+
+    prefix: str = ""
+    words: Any = None
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return super()._get_text_embedding(f"{self.prefix}{text}")
+
+
+def test_subclasses_whose_own_fields_differ_share_no_vector(endpoint):
+    cache = SimpleKVStore()
+    for prefix in ("passage: ", "title: ", "passage: "):
+        model = Prefixed(
+            "m",
+            api_base=endpoint.base_url,
+            embeddings_cache=cache,
+            prefix=prefix,
+            words={"no json"},
+        )
+        row = endpoint.embed(f"{prefix}wind")
+        assert model.get_text_embedding("wind") == row
+    assert endpoint.requests == 2
+
+
+def test_the_order_of_further_fields_makes_no_other_vector(make, endpoint):
+    cache = SimpleKVStore()
+    for fields in ({"user": "u", "seed": 1}, {"seed": 1, "user": "u"}):
+        make(embeddings_cache=cache, extra_body=fields).get_text_embedding("wind")
+    assert endpoint.requests == 1
+
+
 def test_a_query_does_not_get_the_documents_vector_from_the_cache(make, endpoint):
     model = make(embeddings_cache=SimpleKVStore())
     model.get_text_embedding("wind")
