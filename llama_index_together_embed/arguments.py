@@ -153,6 +153,6 @@ def refuse(others: Mapping[str, Any], known: Iterable[str]) -> None:
             if value is not None:
                 raise ConfigurationError(f"{name} is not taken: {_REFUSED[name]}")
         else:
-            near = get_close_matches(name, [*known, *ALIASES], n=1)
+            near = get_close_matches(name, [*known, *ALIASES])
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"TogetherEmbedding knows no argument {name!r}{hint}")

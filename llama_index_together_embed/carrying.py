@@ -25,9 +25,12 @@ DECISIVE = ("count_tokens",)
 
 
 def shared(model: TogetherEmbedding, memo: dict[int, Any] | None) -> dict[int, Any]:
-    """Return a memo for `deepcopy` by which what is shared counts as copied."""
-    held = (getattr(model, name) for name in SHARED)
-    return {**(memo or {}), **{id(value): value for value in held}}
+    """Return `deepcopy`'s memo, by which what is shared counts as copied."""
+    memo = {} if memo is None else memo
+    for name in SHARED:
+        held = getattr(model, name)
+        memo[id(held)] = held
+    return memo
 
 
 def pickled(model: TogetherEmbedding) -> dict[str, Any]:

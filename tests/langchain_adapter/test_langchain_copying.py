@@ -169,13 +169,6 @@ def test_a_deep_copy_shares_the_functions_of_the_user():
     assert twin.count_tokens is counts
 
 
-def test_what_two_parts_of_a_deep_copy_share_they_still_share():
-    options = {"cut": True}
-    model = TogetherEmbeddings(extra_body={"options": options})
-    twin, copied = copy.deepcopy((model, options))
-    assert twin.extra_body["options"] is copied is not options
-
-
 def test_a_pickle_leaves_the_hook_behind(make, endpoint):
     seen: list[Any] = []
     model = make(on_batch=lambda batch: seen.append(batch))

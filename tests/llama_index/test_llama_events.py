@@ -187,6 +187,15 @@ def test_a_failure_ends_every_event_that_was_begun(
 
 
 @both
+def test_a_failure_within_a_trace_is_told_once(make, endpoint, recorder, embed):
+    endpoint.fail(403, times=None)
+    manager = CallbackManager([recorder])
+    with pytest.raises(Exception, match="403"), manager.as_trace("index"):
+        embed(make(callback_manager=manager), ["wind"])
+    assert len(recorder.ended) == 1
+
+
+@both
 def test_a_call_is_a_span_and_its_events_lie_in_it(make, spans, listener, texts, embed):
     embed(make(embed_batch_size=100), texts)
     names = [span.id_.split("-")[0] for span in _closed(spans)]

@@ -116,6 +116,15 @@ def test_a_counter_is_shared_with_copies_and_never_lost_in_a_pickle(endpoint) ->
             pickle.dumps(model)
 
 
+def test_what_two_parts_of_a_deep_copy_share_they_still_share(endpoint) -> None:
+    options = {"cut": True}
+    for model in models(endpoint, extra_body={"options": options}):
+        twin, copied = copy.deepcopy((model, options))
+        assert twin.extra_body["options"] is copied is not options
+        again = model.__deepcopy__()  # as some call it, without a memo
+        assert again.extra_body == model.extra_body
+
+
 def test_no_function_stands_in_the_way_of_a_schema() -> None:
     fields = TogetherEmbeddings.model_json_schema()["properties"]
     assert "on_long_input" in fields
