@@ -96,7 +96,8 @@ _SAME = (
     *("tokens_per_minute", "dimensions", "cut_to", "normalize", "encoding_format"),
     *("query_prefix", "document_prefix", "instructions", "on_long_input"),
     *("max_input_tokens", "count_tokens", "tokenizer", "cache", "on_drift"),
-    *("canary", "allow_insecure_http", "compression", "hedge", "on_batch"),
+    *("max_cache_bytes", "canary", "allow_insecure_http", "compression", "hedge"),
+    "on_batch",
 )
 """Fields that it has under the same name."""
 

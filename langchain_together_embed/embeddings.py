@@ -90,6 +90,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         count_tokens: Counts the tokens of a text; not in dumps.
         tokenizer: The path of a `tokenizer.json` to count by.
         cache: The path of a file that keeps every vector, for later processes too.
+        max_cache_bytes: Bytes of that file, at most; None: no bound.
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
         canary: Whether one fixed text is sent along, once a process, to see whether the
@@ -147,6 +148,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     )
     tokenizer: str | None = None
     cache: str | None = None
+    max_cache_bytes: int | None = Field(default=None, gt=0)
     on_drift: Literal["warn", "error"] = "warn"
     canary: bool | None = None
     skip_empty: bool = False

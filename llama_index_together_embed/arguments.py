@@ -50,7 +50,7 @@ _SAME = (
     *("requests_per_second", "tokens_per_minute", "cut_to", "normalize"),
     *("encoding_format", "query_prefix", "document_prefix", "instructions"),
     *("on_long_input", "max_input_tokens", "count_tokens", "tokenizer"),
-    *("cache", "on_drift", "canary"),
+    *("cache", "max_cache_bytes", "on_drift", "canary"),
     *("allow_insecure_http", "compression", "hedge", "on_batch"),
 )
 """Fields that the core's client has under the same name."""

@@ -81,6 +81,7 @@ class TogetherEmbedding(BaseEmbedding):
         count_tokens: Counts the tokens of a text; not in dumps.
         tokenizer: The path of a `tokenizer.json` to count by.
         cache: The path of a file that keeps every vector, for later processes too.
+        max_cache_bytes: Bytes of that file, at most; None: no bound.
         on_drift: "warn" or "error" where the model answers otherwise than when that
             file was filled.
         canary: Whether one fixed text is sent along, once a process, to see whether the
@@ -138,6 +139,7 @@ class TogetherEmbedding(BaseEmbedding):
     count_tokens: Any | None = Field(default=None, exclude=True, repr=False)
     tokenizer: str | None
     cache: str | None = Field(exclude=True)
+    max_cache_bytes: int | None = Field(exclude=True)
     on_drift: Literal["warn", "error"] = Field(exclude=True)
     canary: bool | None = Field(exclude=True)
 
@@ -174,6 +176,7 @@ class TogetherEmbedding(BaseEmbedding):
         count_tokens: Callable[[str], int] | None = None,
         tokenizer: str | None = None,
         cache: str | None = None,
+        max_cache_bytes: int | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         canary: bool | None = None,
         allow_insecure_http: bool = False,

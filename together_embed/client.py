@@ -87,6 +87,8 @@ class EmbeddingsClient(Streams):
         cache: The path of a file that keeps every vector, for this and later processes.
             Each checked batch is on disk before the call goes on; what is there is not
             asked for again.
+        max_cache_bytes: Bytes of that file, at most; a million or more. What was of use
+            longest ago goes first. None keeps everything.
         on_drift: What to do where the server answers under another model's name or
             width than when the file was filled: "warn" (and keep nothing), or "error".
         canary: Whether to send one fixed text along with the first texts that a process
@@ -138,6 +140,7 @@ class EmbeddingsClient(Streams):
         count_tokens: Callable[[str], int] | None = None,
         tokenizer: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        max_cache_bytes: int | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         canary: bool | None = None,
         allow_blank: bool = False,
@@ -174,6 +177,7 @@ class EmbeddingsClient(Streams):
             ),
             shape=Shape(cut_to, normalize),
             cache=None if cache is None else os.path.abspath(os.fspath(cache)),
+            max_cache_bytes=max_cache_bytes,
             on_drift=on_drift,
             canary=canary,
             allow_blank=allow_blank,

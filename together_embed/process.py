@@ -184,4 +184,4 @@ def _memory(settings: Settings) -> Memory | None:
     from together_embed.memory import Memory
     from together_embed.store import Store
 
-    return Memory(Store(settings.cache), settings)
+    return Memory(Store(settings.cache, max_bytes=settings.max_cache_bytes), settings)

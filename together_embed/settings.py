@@ -51,6 +51,7 @@ class Settings:
     limit: Limit | None
     shape: Shape
     cache: str | None
+    max_cache_bytes: int | None
     on_drift: Literal["warn", "error"]
     canary: bool | None
     allow_blank: bool
@@ -64,7 +65,7 @@ class Settings:
             raise ConfigurationError("model must be the name of an embedding model")
         _json("model", self.model)
         _json("extra_body", self.extra_body)
-        for name in ("batch_size", "max_batch_bytes", "max_concurrency", "dimensions"):
+        for name in ("batch_size", "max_batch_bytes", *_MAY_BE_NONE):
             _at_least(name, getattr(self, name), 1)
         _at_least("max_retries", self.max_retries, 0)
         _at_least("cut_to", self.shape.cut_to, 1)
@@ -97,8 +98,9 @@ class Settings:
             raise ConfigurationError("hedge is a share of requests: above 0, up to 1")
         if self.on_batch is not None and not callable(self.on_batch):
             raise ConfigurationError("on_batch is a function of one BatchStats")
-        if self.canary and self.cache is None:
-            raise ConfigurationError("canary has no effect without a cache")
+        for name in ("canary", "max_cache_bytes"):
+            if getattr(self, name) and self.cache is None:
+                raise ConfigurationError(f"{name} has no effect without a cache")
         taken = {"model", "input", "dimensions"} & self.extra_body.keys()
         if taken:
             raise ConfigurationError(
@@ -229,8 +231,11 @@ def _brief(value: object) -> str:
     return repr(value)[:40] if plain else f"a {type(value).__name__}"
 
 
+_MAY_BE_NONE = ("max_concurrency", "dimensions", "max_cache_bytes")
+
+
 def _at_least(name: str, value: object, least: int) -> None:
-    if value is None and name in ("max_concurrency", "dimensions", "cut_to"):
+    if value is None and name in (*_MAY_BE_NONE, "cut_to"):
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigurationError(

@@ -47,6 +47,7 @@ VALUES: dict[str, Any] = {
     "max_input_tokens": 100,
     "count_tokens": words,
     "cache": "vectors.sqlite",
+    "max_cache_bytes": 5_000_000,
     "on_drift": "error",
     "canary": False,
     "allow_insecure_http": True,

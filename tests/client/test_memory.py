@@ -219,3 +219,31 @@ def test_kept_rows_of_another_width_are_never_mixed_with_the_others(
             store.forget(keys[-1:])
         with pytest.raises(InvalidResponseError, match="not 4"):
             getattr(client, form)(TEXTS)
+
+
+def test_a_bounded_cache_stays_below_its_bound_and_keeps_what_is_of_use(
+    colour, path: Path
+) -> None:
+    bound = 1_000_000
+    with LocalEndpoint(dimension=512, remember_texts=True) as endpoint:
+        client = EmbeddingsClient(
+            "m", base_url=endpoint.base_url, cache=path, max_cache_bytes=bound
+        )
+        for start in range(0, 1200, 100):  # 2.5 MB
+            new = [f"text {number}" for number in range(start, start + 100)]
+            texts = [*TEXTS[:20], *new]
+            assert colour.embed(client, texts) == [endpoint.embed(t) for t in texts]
+        client.close()
+        assert path.stat().st_size <= bound
+        assert {endpoint.seen[text] for text in TEXTS[:20]} == {1}
+        colour.embed(client, ["text 0", "text 1199"])
+        assert (endpoint.seen["text 0"], endpoint.seen["text 1199"]) == (2, 1)
+        client.close()
+
+
+@pytest.mark.parametrize("bound", [0, -1, True, 999_999, "9000000", 2e6])
+def test_a_bound_that_is_none_or_without_a_cache_is_refused(bound, path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        EmbeddingsClient("m", cache=path, max_cache_bytes=bound)
+    with pytest.raises(ConfigurationError, match="no effect without a cache"):
+        EmbeddingsClient("m", max_cache_bytes=2_000_000)

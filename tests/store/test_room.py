@@ -41,6 +41,20 @@ def test_the_file_stays_within_its_bound_and_holds_the_newest(path: Path) -> Non
     assert BOUND * 0.7 < path.stat().st_size <= BOUND
 
 
+@pytest.mark.parametrize("width", [1, 300, 512, 768, 1100, 3072])
+def test_the_bound_holds_however_many_pages_a_row_takes(path: Path, width: int) -> None:
+    rows = items([number for number in range(600) if number % 3], width)
+    portion = min(400, BOUND // (5 * 4 * width) + 1)  # as much as a fifth of it
+    with Store(path, max_bytes=BOUND) as store:
+        for _ in range(3):
+            for start in range(0, 400, portion):
+                store.put(rows[start : start + portion])
+        last, row = rows[-1]
+        assert store.get([last]) == [row]
+    assert path.stat().st_size <= BOUND
+    assert path.stat().st_size > BOUND * 0.5 or width < 1000
+
+
 def test_what_is_of_use_stays_while_the_rest_goes(path: Path) -> None:
     with Store(path, max_bytes=BOUND) as store:
         fill(store, range(100))

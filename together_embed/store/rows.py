@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from math import ceil
 
+from together_embed.store.schema import PAGE_BYTES
+
 Sealed = tuple[bytes, bytes]
 """A key, and what is kept under it."""
 
@@ -30,10 +32,11 @@ _FIND = (
     "CROSS JOIN keys ON keys.key = asked.column1 "
     "CROSS JOIN vectors ON vectors.id = keys.id"
 )
+_HEAD, _CELL = 5, 10
+"""Bytes beside a row's own, about: of its record, and of a record's place in a page."""
 _AGE = "((SELECT max(id) FROM vectors) - keys.used) * length(vectors.data)"
-# About what a row costs beside its bytes: its key twice over in half-filled pages.
-_ROW_COST = 128
-_PAGE_WASTE = 1.2
+_KEY_COST = 150
+"""Bytes that a key costs, about: its own, and those of pages that are half filled."""
 
 
 def find(count: int, bound: int | None = None) -> str:
@@ -122,4 +125,17 @@ def _ask(link: sqlite3.Connection, question: str) -> int:
 
 
 def _cost(row: Sealed) -> float:
-    return (len(row[1]) + _ROW_COST) * _PAGE_WASTE
+    """Return the bytes of the file that a row takes, as SQLite lays it into pages.
+
+    What does not fit into a page begins in one that is shared, and goes on in pages of
+    its own ("Cell Payload Overflow Pages" in the description of SQLite's file format).
+    """
+    size = len(row[1]) + _HEAD
+    own, shared = 0, size
+    if size > PAGE_BYTES - 35:
+        least = (PAGE_BYTES - 12) * 32 // 255 - 23
+        rest = (size - least) % (PAGE_BYTES - 4)
+        shared = least + (rest if least + rest <= PAGE_BYTES - 35 else 0)
+        own = ceil((size - shared) / (PAGE_BYTES - 4))
+    fit = (PAGE_BYTES - 8) // (shared + _CELL)
+    return PAGE_BYTES * (own + 1 / fit) + _KEY_COST

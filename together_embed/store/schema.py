@@ -24,7 +24,7 @@ VERSION = 1
 _MAGIC = b"SQLite format 3\0"
 # Each vector put touches one page of `keys` anywhere in the file, and that goes to the
 # log as a whole: at a million vectors, pages of 32 KiB would write five times as much.
-_PAGE_BYTES = 4096
+PAGE_BYTES = 4096
 _LOG_BYTES = 1 << 24
 _CACHE_KIB = 16_000
 
@@ -100,7 +100,7 @@ def create(link: sqlite3.Connection, path: str) -> None:
     Raises:
         StoreError: The file has turned into something else.
     """
-    link.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    link.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     link.execute("PRAGMA auto_vacuum = INCREMENTAL")
     link.execute("BEGIN IMMEDIATE")
     if not _ask(link, "SELECT count(*) FROM sqlite_master"):

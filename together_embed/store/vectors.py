@@ -66,7 +66,7 @@ class Store:
             raise ConfigurationError("the store's path is empty or holds a zero")
         if max_bytes is not None and max_bytes < LEAST_BYTES:
             raise ConfigurationError(
-                f"max_bytes is {max_bytes}; a store needs {LEAST_BYTES:,} or more"
+                f"a store of {max_bytes} bytes at most: it needs {LEAST_BYTES:,}"
             )
         self._set_up(os.path.abspath(os.path.expanduser(name)), max_bytes, strict)
 
