@@ -183,7 +183,7 @@ def test_of_many_mutated_settings_each_works_or_is_refused_without_the_key(
             shown = f"{model!r}{model}"
             made += 1
         assert KEY not in shown or written_openly(odd), odd
-    assert made > SETTINGS * 0.05
+    assert made > SETTINGS * 0.02
     assert refused > SETTINGS * 0.2
     print(f"{way.name}: {made:,} settings that work, {refused:,} that are refused")
 
