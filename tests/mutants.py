@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import os
 import random
@@ -40,7 +41,7 @@ from mutmut.utils.file_utils import (
     walk_mutatable_files,
 )
 
-WORTH = 10.0
+WORTH = 6.0
 """Seconds of CPU that a mutant's tests may have taken without it: slower tests are left
 out. More would kill a few more mutants, and every one that lives costs all of it."""
 ENDLESS_CPU, ENDLESS = 5, 60
@@ -85,6 +86,8 @@ class Trial:
         settings.register_profile("mutants", settings.default, phases=phases)
         settings.load_profile("mutants")
         entering = self._entering(session.items)
+        gc.collect()
+        gc.freeze()  # a child need not look through all of this
         for name in self._drawn:
             tests = entering.get(name.partition("__mutmut_")[0], [])
             self.fates[name] = self._fate(name, sorted(tests, key=lambda one: one[0]))

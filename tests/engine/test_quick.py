@@ -14,8 +14,12 @@ from together_embed.engine import quick, wire
 from together_embed.engine.rows import Arrays
 from together_embed.memory import _packed
 
-DECODE = quick.decoder()
-assert DECODE is not None, "the tests need simdjson"
+
+@pytest.fixture
+def decode() -> quick.Decode:
+    found = quick.decoder()
+    assert found is not None, "the tests need simdjson"
+    return found
 
 
 def numbers() -> list[float | int]:
@@ -34,10 +38,10 @@ def body_of(*rows: object, **more: object) -> bytes:
     return json.dumps({"data": data, **more}).encode()
 
 
-def test_its_arrays_are_the_plain_ones_bit_for_bit() -> None:
+def test_its_arrays_are_the_plain_ones_bit_for_bit(decode: quick.Decode) -> None:
     row = numbers()
     body = body_of(row, row[::-1], usage={"total_tokens": 7}, model="m")
-    plain, quickly = wire.read_answer(body, 2), wire.read_answer(body, 2, DECODE)
+    plain, quickly = wire.read_answer(body, 2), wire.read_answer(body, 2, decode)
     assert [type(found) for found in quickly.embeddings] == [np.ndarray] * 2
     assert (quickly.model, quickly.tokens) == (plain.model, plain.tokens) == ("m", 7)
     form = Arrays()
@@ -45,10 +49,12 @@ def test_its_arrays_are_the_plain_ones_bit_for_bit() -> None:
     assert form.read(quickly.embeddings, None).tobytes() == expected.tobytes()
 
 
-def test_what_is_kept_of_its_rows_is_what_would_be_kept_of_the_plain_ones() -> None:
+def test_what_is_kept_of_its_rows_is_what_would_be_kept_of_the_plain_ones(
+    decode: quick.Decode,
+) -> None:
     for row in ([0.5, 2.0], [0.1, 2.0]):
         (plain,) = wire.read_answer(body_of(row), 1).embeddings
-        (quickly,) = wire.read_answer(body_of(row), 1, DECODE).embeddings
+        (quickly,) = wire.read_answer(body_of(row), 1, decode).embeddings
         assert _packed(quickly) == _packed(plain)
 
 
@@ -71,15 +77,17 @@ def test_what_is_kept_of_its_rows_is_what_would_be_kept_of_the_plain_ones() -> N
     ],
     ids=lambda body: body.decode("utf-8", "replace"),
 )
-def test_on_what_is_not_plain_it_has_no_opinion(body: bytes) -> None:
-    assert DECODE is not None
-    assert DECODE(body, 1) is None
+def test_on_what_is_not_plain_it_has_no_opinion(
+    body: bytes, decode: quick.Decode
+) -> None:
+    assert decode(body, 1) is None
 
 
-def test_it_goes_on_after_an_answer_that_it_could_not_read() -> None:
-    assert DECODE is not None
+def test_it_goes_on_after_an_answer_that_it_could_not_read(
+    decode: quick.Decode,
+) -> None:
     for body in (b"{[", body_of([1.0], ["2"]), body_of([1.0], [2.0])):
-        decoded = DECODE(body, 2)
+        decoded = decode(body, 2)
     assert decoded is not None
 
 
