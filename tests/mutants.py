@@ -41,7 +41,7 @@ from mutmut.utils.file_utils import (
     walk_mutatable_files,
 )
 
-WORTH = 6.0
+WORTH = 3.0
 """Seconds of CPU that a mutant's tests may have taken without it: slower tests are left
 out. More would kill a few more mutants, and every one that lives costs all of it."""
 ENDLESS_CPU, ENDLESS = 5, 60
@@ -69,9 +69,10 @@ def mutants(begin: tuple[str, ...], share: float, seed: int) -> list[str]:
 class Trial:
     """A plugin that runs, in the place of the tests, the tests against mutants."""
 
-    def __init__(self, drawn: list[str]) -> None:
+    def __init__(self, drawn: list[str], minutes: float) -> None:
         self.fates: dict[str, str] = {}
         self._drawn = drawn
+        self._until = time.monotonic() + 60 * minutes
         self._failed = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -89,6 +90,8 @@ class Trial:
         gc.collect()
         gc.freeze()  # a child need not look through all of this
         for name in self._drawn:
+            if time.monotonic() > self._until:
+                break  # what was tried is a sample, too
             tests = entering.get(name.partition("__mutmut_")[0], [])
             self.fates[name] = self._fate(name, sorted(tests, key=lambda one: one[0]))
         return True
@@ -171,11 +174,12 @@ def main() -> None:
     words.add_argument("--tests", nargs="+", required=True, help="for pytest")
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--share", type=float, default=1.0)
+    words.add_argument("--minutes", type=float, default=float("inf"))
     chosen = words.parse_args()
     root = Path(__file__).parent.parent
     os.chdir(root)
     drawn = mutants(tuple(chosen.begin), chosen.share, chosen.seed)
-    trial = Trial(drawn)
+    trial = Trial(drawn, chosen.minutes)
     sys.path[0] = str(root / "mutants")  # before the project as it is
     os.chdir("mutants")
     quiet = ("-q", "--tb=no", "--no-header", "-p", "no:cacheprovider")
@@ -184,7 +188,8 @@ def main() -> None:
     assert all(root / "mutants" in path.parents for path in loaded), loaded
     os.chdir(root)
     report(trial.fates)
-    print(f"seed {chosen.seed}, share {chosen.share}, mutmut {version('mutmut')}")
+    tried = f"{len(trial.fates)} tried of {len(drawn)} drawn"
+    print(f"{tried}: seed {chosen.seed}, share {chosen.share}, {version('mutmut')=}")
 
 
 if __name__ == "__main__":
