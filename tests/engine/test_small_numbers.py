@@ -191,7 +191,7 @@ def test_texts_that_never_went_out_are_nobodys_after_ctrl_c() -> None:
     world._turn(first)
     second = world.start([["b"]])
     world._turn(second)
-    tickets = list(first.job._in_flight)
+    tickets = list(first.job._flight)
     first.job.mend(tickets)  # before anything was closed
     assert set(world.sharing.known) == {"a", "b"}
     assert {want.guest for want in world.sharing.known["b"].members} == {  # type: ignore[union-attr]
