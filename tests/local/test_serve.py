@@ -53,7 +53,7 @@ def test_it_says_where_it_is_and_what_it_is_not_and_ends_quietly() -> None:
     assert [len(row["embedding"]) for row in rows["data"]] == [8, 8]
     assert f"export TOGETHER_BASE_URL={url}" in said
     assert "no language model" in said
-    assert "1 requests, 2 texts" in last_words
+    assert "Requests: 1. Texts: 2." in last_words
     assert (process.returncode, complaints) == (0, "")
 
 

@@ -66,7 +66,7 @@ def serve(argv: Sequence[str] | None = None) -> int:
     if chosen.json:
         _write_json(requests=endpoint.requests, texts=endpoint.texts)
     else:
-        _write(f"\n{endpoint.requests} requests, {endpoint.texts} texts embedded.\n")
+        _write(f"\nRequests: {endpoint.requests}. Texts: {endpoint.texts}.\n")
     return 0
 
 
