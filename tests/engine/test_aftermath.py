@@ -384,3 +384,59 @@ def test_a_refusal_for_a_rate_is_told_with_all_its_tries() -> None:
     assert statuses(error) == [429] * 3
     assert world.stats.refused == 3
     assert world.stats.failed == 0
+
+
+def test_what_there_is_of_a_call_that_failed_is_told_text_by_text() -> None:
+    world = World(
+        lambda ask: bad(401) if "c" in ask.texts else good(ask.texts),
+        batch_size=1,
+        limit=1,
+    )
+    run = world.start([["a", "b", "c", "d"]])
+    world.carry(run)
+    results, failures, missing = run.job.partial()
+    assert results == {0: vector("a"), 1: vector("b")}
+    assert failures == {2: run.error}
+    assert missing == (3,)
+
+
+def test_a_text_that_goes_along_hidden_does_so_where_texts_are_measured_too() -> None:
+    world = World()
+    world.plan = replace(world.plan, limit=Limit(3, len, "truncate"))
+    run = taken_on(world, ["a"], hidden="xyz")
+    world.carry(run)
+    assert [ask.texts for ask in world.asks] == [["xyz", "a"]]
+    assert run.groups == [[vector("a")]]
+
+
+def test_blank_texts_are_sent_where_the_user_leaves_them_to_the_server() -> None:
+    world = World(allow_blank=True)
+    assert world.embed(["", "a"]) == [vector(""), vector("a")]
+
+
+def test_a_model_that_repeats_the_key_is_told_of_without_it() -> None:
+    def serve(ask: Ask) -> Served:
+        body = good(ask.texts).body.replace(b'{"data"', b'{"model": "m-key", "data"')
+        return Reply(200, {}, body)
+
+    world = World(serve, scrub=lambda words: words.replace("key", "?"))
+    world.embed(["a"])
+    assert world.told[0].model == "m-?"
+    plain = World()
+    plain.embed(["a"])
+    assert plain.told[0].model is None
+
+
+def test_ten_long_texts_are_named_and_of_more_the_first_ten() -> None:
+    limit = Limit(3, len, "truncate")
+    assert limit.warning(tuple(range(10))).endswith("7, 8, 9")
+    assert limit.warning(tuple(range(11))).endswith("7, 8, 9, …")
+
+
+def test_a_timeout_in_a_call_with_time_left_is_a_retry_of_its_own() -> None:
+    world = World(script((50.0, good(["a"]))), timeout=5.0, deadline=60.0)
+    run = world.start([["a"]])
+    world.carry(run)
+    assert run.groups == [[vector("a")]]
+    assert world.stats.failures == {"timeout": 1}
+    assert world.stats.retries == 1

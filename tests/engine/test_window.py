@@ -226,3 +226,37 @@ def test_a_higher_bound_opens_nothing_that_the_server_holds_back() -> None:
     carrier.course(300)
     carrier.window.bound(200)
     assert carrier.course(80) == "30"
+
+
+def test_where_nothing_waits_any_more_steps_double_up_to_the_users_bound() -> None:
+    carrier = Carrier(slots(8), ceiling=60)
+    carrier.course(100)
+    carrier.seconds = constant
+    assert carrier.course(300) == "16 5:20 10:28 17:44 28:60"
+
+
+def test_a_bound_that_is_raised_while_it_opens_is_opened_up_to() -> None:
+    carrier = Carrier(constant, ceiling=40)
+    carrier.course(10)
+    carrier.window.bound(60)
+    assert carrier.course(200) == "20 1:21 ..60"
+
+
+def test_a_bound_that_is_raised_changes_nothing_about_a_cap_that_was_found() -> None:
+    carrier = Carrier(constant, 30, ceiling=50)
+    carrier.course(22)
+    carrier.window.bound(200)
+    assert carrier.course(60) == "26 1:27 ..29"
+
+
+def test_a_bound_that_is_lowered_ends_steps_beyond_it() -> None:
+    carrier = Carrier(slots(8))
+    carrier.course(66)
+    assert (carrier.window.size, carrier.window.safe) == (20, 16)
+    carrier.window.bound(12)
+    assert (carrier.window.size, carrier.window.safe) == (12, 12)
+    assert carrier.course(100) == "12"
+    searching = Carrier(slots(8))
+    searching.course(22)
+    searching.window.bound(5)
+    assert searching.course(100) == "5 8:3 13:5"

@@ -506,7 +506,7 @@ class Job:
             if part(ticket):
                 self._aftermath.count(lost)
                 continue
-            fate = self._aftermath.lost(ticket, lost, now, late=self._is_late(now))
+            fate = self._aftermath.lost(ticket, lost, now, late=False)  # or all ends
             self._go_on(ticket, fate, now)
         return beaten + old
 
