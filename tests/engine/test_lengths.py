@@ -239,6 +239,10 @@ def test_the_estimate_of_prose_is_above_its_words_and_below_its_letters() -> Non
     assert 1.3 * words < estimate(PROSE) < letters / 2
 
 
+def test_half_a_character_is_estimated_like_a_whole_one() -> None:
+    assert estimate("\ud800") == estimate("海")
+
+
 def test_where_a_tokenizer_falls_back_to_bytes_these_are_counted() -> None:
     assert estimate("海", bytewise=True) == ADDED + 3 + 1
     assert estimator("Alibaba-NLP/gte-modernbert-base")("海") == ADDED + 4

@@ -81,6 +81,18 @@ def test_a_413_is_about_bytes_unless_as_many_were_carried() -> None:
     assert not portion.in_doubt
 
 
+def test_any_refusal_of_more_bytes_for_as_many_texts_is_about_bytes() -> None:
+    portion = Portion()
+    portion.carried(100, 1_000)
+    assert portion.refused(100, 8_000, by_bytes=False)
+    assert portion.allot() == (math.inf, 4_000)
+    both = Portion()
+    assert both.refused(100, 8_000, by_bytes=False)
+    assert both.allot() == (50, math.inf)
+    assert both.refused(50, 4_000, by_bytes=True)
+    assert both.allot() == (50, 2_000)
+
+
 def test_an_error_about_another_field_is_not_about_the_size() -> None:
     body = b'{"error": {"message": "no", "param": "dimensions"}}'
     world = World(lambda _: Reply(400, {}, body), batch_size=100)

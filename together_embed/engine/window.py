@@ -133,7 +133,7 @@ class Window:
         if rare and not (self._doubling or probing):
             return False
         if self._times.known:
-            self._before = max(self.size, 2)
+            self._before = self.size
         if self._doubling and not self._run:
             self._threshold = max(in_flight - in_flight // TRANSIT, 1)
             self.size = max(in_flight // 2, self._safe or 0)
@@ -242,9 +242,6 @@ class Window:
         self._doubling, self._safe = False, None
         self._refused_last = by_refusal
         self._home = 0 if by_refusal else self._home
-        self._rest()
-
-    def _rest(self) -> None:
         self._calm = 0
 
 
