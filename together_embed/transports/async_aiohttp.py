@@ -43,7 +43,7 @@ class AiohttpTransport:
             _context(route.trusted()) if route.url.startswith("https:") else True
         )
         self._sessions: Sessions = {}
-        weakref.finalize(self, _let_go, self._sessions).atexit = False
+        weakref.finalize(self, _let_go, self._sessions, os.getpid()).atexit = False
 
     async def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post `body` and bring back what became of it, within `seconds`."""
@@ -157,8 +157,10 @@ def _ending(loop: asyncio.AbstractEventLoop) -> _Ending:
     return close if isinstance(close, _Ending) else _Ending(loop)
 
 
-def _let_go(sessions: Sessions) -> None:
+def _let_go(sessions: Sessions, pid: int) -> None:
     """Close the sessions of a transport that nobody has closed, and nobody has."""
+    if pid != os.getpid():
+        return  # they are the parent's to close
     for loop, session in list(sessions.items()):
         _ending(loop).begin(session)
 
