@@ -15,6 +15,7 @@ pytest.importorskip("pyarrow")
 
 import numpy as np
 
+from tests.faults.ways import WAYS
 from together_embed.local import LocalEndpoint
 from together_embed.watch import CANARY
 
@@ -107,6 +108,22 @@ def test_a_fatal_error_keeps_what_was_done(
     seen.pop(CANARY)
     assert set(seen) == set(texts)
     assert sum(seen.values()) - len(texts) <= UNDERWAY
+
+
+def test_what_one_way_began_every_other_goes_on_with_and_so_does_the_command(
+    run: Run, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]]
+) -> None:
+    texts = lines(70)
+    right = [at_endpoint.embed(text) for text in texts]
+    cache = str(Path("vectors.sqlite").absolute())
+    for done, way in enumerate(WAYS, 1):
+        model = way.make(at_endpoint.base_url, cache=cache, batch_size=5)
+        assert way.embed(model, texts[: 10 * done]) == right[: 10 * done]
+        way.close(model)
+        assert at_endpoint.texts == 10 * done
+    assert run("embed", "in.txt", "out.npy", "--cache", cache).code == 0
+    assert np.load("out.npy").tolist() == right
+    assert at_endpoint.texts == 70 + 1  # that one shows whether the model is the same
 
 
 def test_the_cache_goes_when_the_work_is_whole_unless_it_was_asked_for(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import sqlite3
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from together_embed.errors import (
     ModelDriftWarning,
 )
 from together_embed.local import LocalEndpoint
-from together_embed.store import Store, identities
+from together_embed.store import Store, StoreWarning, identities
 
 
 @pytest.fixture(autouse=True)
@@ -247,3 +249,42 @@ def test_a_bound_that_is_none_or_without_a_cache_is_refused(bound, path: Path) -
         EmbeddingsClient("m", cache=path, max_cache_bytes=bound)
     with pytest.raises(ConfigurationError, match="no effect without a cache"):
         EmbeddingsClient("m", max_cache_bytes=2_000_000)
+
+
+def of_a_newer_version(path: Path, url: str) -> None:
+    EmbeddingsClient("m", base_url=url, cache=path).embed(TEXTS[:1])
+    link = sqlite3.connect(path)
+    link.execute("PRAGMA user_version = 99")
+    link.close()
+
+
+def damaged(path: Path, url: str) -> None:
+    with EmbeddingsClient("m", base_url=url, cache=path) as client:
+        client.embed(TEXTS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path, _: path.mkdir(),
+        lambda path, _: path.write_text("somebody's notes"),
+        of_a_newer_version,
+        damaged,
+    ],
+    ids=["a-folder", "another-file", "newer", "damaged"],
+)
+def test_a_cache_that_cannot_be_used_costs_a_warning_and_no_vector(
+    colour, path: Path, spoil: Callable[[Path, str], object]
+) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        spoil(path, endpoint.base_url)
+        before = path.is_file() and path.read_bytes()
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, cache=path)
+        right = [endpoint.embed(text) for text in TEXTS]
+        with pytest.warns(StoreWarning):
+            assert colour.embed(client, TEXTS) == right
+        assert colour.embed(client, TEXTS) == right  # told of once
+        client.close()
+        assert before == (path.is_file() and path.read_bytes())

@@ -53,6 +53,18 @@ def test_packed_rows_go_in_and_out_as_they_are(path: Path) -> None:
         assert store.get([key(4)]) == [row(4)]
 
 
+def test_many_keys_are_looked_up_in_few_statements(path: Path) -> None:
+    said: list[str] = []
+    with Store(path) as store:
+        store.put(items(range(2000)))
+        link = store._database._link
+        assert link is not None
+        link.set_trace_callback(said.append)
+        found = store.get([key(n) for n in range(2000, -1, -1)])
+        assert found == [None, *(row(n) for n in range(1999, -1, -1))]
+        assert len(said) == 5
+
+
 def test_the_last_row_that_was_put_under_a_key_counts(path: Path) -> None:
     with Store(path) as store:
         store.put(items(range(10)))
