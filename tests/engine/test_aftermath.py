@@ -102,10 +102,24 @@ def test_a_failure_with_a_time_keeps_to_that_time() -> None:
 def test_an_answer_that_fails_as_the_deadline_comes_is_told_of_with_its_status() -> (
     None
 ):
-    error = World(script((5.0, bad(500, "busy"))), deadline=5.0).failure(["a"])
+    fails = script((5.0, bad(500, "busy")))
+    error = World(fails, deadline=5.0, max_retries=0).failure(["a"])
     assert isinstance(error, DeadlineExceededError)
     assert statuses(error) == [500]
     assert error.attempts[0].seconds == 5.0
+
+
+def test_a_deadline_without_a_failure_tells_of_none() -> None:
+    world = World(lambda ask: (9.0, good(ask.texts)), limit=1)
+    world._turn(world.start([["it holds the only place"]]))
+    world.plan = replace(world.plan, deadline=5.0)
+    error = world.failure(["a"])
+    assert error.message == "5 s are over, 1 of 1 texts have no vector"
+
+
+def test_each_wrong_answer_is_told_of_in_words() -> None:
+    error = World(lambda _: good([]), max_retries=1, dice=lambda: 0.0).failure(["a"])
+    assert [attempt.reason for attempt in error.attempts] == ["0 rows for 1 texts"] * 2
 
 
 def test_where_dimensions_are_not_honoured_it_is_not_asked_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from enum import Enum
 
 import numpy as np
 import pytest
@@ -15,6 +16,10 @@ from together_embed.engine.lengths import Limit
 from together_embed.engine.rows import LISTS, Arrays
 from together_embed.engine.shape import Shape
 from together_embed.errors import Attempt, InputError
+
+
+class Kind(str, Enum):
+    B = "b"
 
 
 def row_of(text: str) -> list[float]:
@@ -165,6 +170,23 @@ def test_rows_that_another_call_brought_stay_and_are_counted_once() -> None:
     assert group.put(0, late, 2) == (0, 0)
     assert group.missing == 0
     assert group.expand() == [row_of(text) for text in "abcbc"]
+
+
+def test_pieces_that_change_places_are_merged_all_the_same() -> None:
+    weights = [(1, 1), (1, 1), (1,)]
+    group = Group([*"abcda"], 0, LISTS, weights=weights)  # ab, cd, a
+    group.put(0, [[2.0, 0.0]], 2)
+    group.put(2, [[0.0, 4.0]], 2)
+    group.reorder([2, 0, 1, 3])
+    assert group.unique == ["c", "a", "b", "d"]
+    group.put(2, [[2.0, 0.0], [0.0, 4.0]], 2)
+    assert group.expand() == [[2.0, 0.0], [0.0, 4.0], [2.0, 0.0]]
+
+
+def test_texts_of_other_kinds_of_strings_are_sent_as_plain_ones() -> None:
+    group = Group([np.str_("a"), Kind.B, "c"], 0, LISTS)
+    assert group.unique == ["a", "b", "c"]
+    assert {type(text) for text in group.unique} == {str}
 
 
 # What is handed out

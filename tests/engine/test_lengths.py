@@ -70,6 +70,8 @@ def test_the_warning_names_texts_in_few_words() -> None:
     )
     many = limit(5, "split").warning(tuple(range(1000)))
     assert many.startswith("1000 texts are")
+    some = limit(5, "truncate").warning((3, 4))
+    assert some.endswith("will be cut to their beginning: inputs 3, 4")
     assert many.endswith("will be split: inputs 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …")
 
 
@@ -109,6 +111,9 @@ def test_a_limit_below_one_character_is_an_error_and_no_endless_loop() -> None:
     with pytest.raises(InputError, match="not even a character") as raised:
         limit(4, "split", by_letters).fit(["a", "b"], "long prefix: ")
     assert raised.value.indices == (0,)
+    with pytest.raises(InputError) as raised:
+        limit(4, "split", by_letters).fit([" ", "a"], "long prefix: ", start=7)
+    assert raised.value.indices == (8,)
 
 
 def test_the_work_grows_with_the_text_and_not_with_its_square() -> None:

@@ -26,6 +26,7 @@ from together_embed.engine.scrub import hide_texts
         ("at most 512 tokens", "512", "at most 512 tokens"),
         ("model_not_available", "model_not_available", "model_not_available"),
         ("'one\\ntwo'", "one\ntwo", "'<it>'"),
+        ("got \\x1b[0m red", "\x1b[0m red", "got <it>"),
         ("cannot read 000\\\\ today", "000\\", "cannot read <it> today"),
         ("before" + "x" * 21 + "after", "x" * 21, "before<it>after"),
     ],

@@ -212,3 +212,29 @@ def test_a_request_that_others_wait_for_is_waited_for_until_its_time() -> None:
     step = second.job.next_step(world.now, awaiting=True)
     assert step is not None
     assert step.patience == 6.0
+
+
+def test_a_request_that_had_its_time_leaves_it_to_its_twin_and_that_to_another() -> (
+    None
+):
+    def serve(ask: Ask) -> Served:
+        stuck = (
+            ask.texts == ["stuck"]
+            and sum(other.texts == ["stuck"] for other in world.asks) < 3
+        )
+        return (1000.0 if stuck else 1.0), good(ask.texts)
+
+    world = World(serve, batch_size=1, hedge=0.5, timeout=10.0)
+    send = world._send
+
+    def deaf(to: object, ticket: object) -> None:
+        ticket.seconds = None  # type: ignore[attr-defined]
+        send(to, ticket)  # type: ignore[arg-type]
+
+    world._send = deaf  # type: ignore[method-assign,assignment]
+    world.embed([*(f"{number:05}" for number in range(40)), "stuck"])
+    stats = world.stats
+    assert (stats.hedged, stats.retries) == (2, 0)
+    assert stats.failures == {"timeout": 1}
+    world.land(all_of_it=True)
+    assert world.held == 0

@@ -216,7 +216,6 @@ class Flow:
             given, back = line.granted[:want], line.granted[want:]
             line.granted = []
             self._take_back(back)
-            line.want = want - len(given)
             timed, at = self._timed
         woken.discard(line)
         _wake(woken)
@@ -392,7 +391,7 @@ class Flow:
                 if now < permit.given_at + GRACE:
                     return permit.given_at + GRACE
                 self._take_back(line.granted)
-                line.granted, line.want = [], 0
+                line.granted = []
             self._offers.popleft()
             if self.in_flight < most:
                 return now
