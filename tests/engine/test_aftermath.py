@@ -423,6 +423,27 @@ def test_a_text_that_goes_along_hidden_does_so_where_texts_are_measured_too() ->
     assert run.groups == [[vector("a")]]
 
 
+def test_a_prefix_goes_in_front_of_each_text_that_is_sent() -> None:
+    world = World()
+    run = world.start([["a", "b", "a"]], prefix="q: ")
+    world.carry(run)
+    assert [ask.texts for ask in world.asks] == [["q: a", "q: b"]]
+    assert run.groups == [[vector(f"q: {text}") for text in "aba"]]
+
+
+def test_vectors_of_another_width_than_those_that_a_store_knows_are_wrong() -> None:
+    world = World(max_retries=0)
+    run = world.start([])
+    group = run.job.group(["a", "b"])
+    for start, texts in group.lookups():
+        group.recall(start, [("f", bytes(8)) if t == "a" else None for t in texts])
+    run.job.add(group)
+    world.carry(run)
+    assert isinstance(run.error, InvalidResponseError)
+    assert run.error.attempts[0].reason == "row 0 is 3 wide, not 2"
+    assert world.stats.recalled == 1
+
+
 def test_blank_texts_are_sent_where_the_user_leaves_them_to_the_server() -> None:
     world = World(allow_blank=True)
     assert world.embed(["", "a"]) == [vector(""), vector("a")]

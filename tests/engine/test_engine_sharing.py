@@ -37,6 +37,19 @@ def test_two_calls_for_the_same_texts_share_the_work(limit: int) -> None:
     assert not world.sharing.known
 
 
+def test_of_a_batch_each_text_that_others_want_is_handed_to_them() -> None:
+    world = World(batch_size=9)
+    first = world.start([["a", "b", "c", "d"]])
+    world._turn(first)
+    others = [world.start([["d", "b"]]), world.start([["c", "x", "d"]])]
+    world.carry(first, *others)
+    assert [other.groups for other in others] == [
+        [[vector("d"), vector("b")]],
+        [[vector("c"), vector("x"), vector("d")]],
+    ]
+    assert [sorted(ask.texts) for ask in world.asks] == [[*"abcd"], ["x"]]
+
+
 def test_a_text_in_two_groups_of_a_call_goes_out_once() -> None:
     world = World(limit=4)
     run = world.start([["a", "b"], ["b", "c"], ["a", "d"]])

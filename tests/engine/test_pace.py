@@ -78,8 +78,9 @@ def test_what_is_left_to_wait_changes_with_the_rate() -> None:
     assert metre.ready_at == pytest.approx(102.6)
     metre.set_rate(None, 101.0)
     assert metre.ready_at == 0.0
-    metre.set_rate(5.0, 103.0)
-    assert metre.ready_at == 103.0
+    for rate in (5.0, 2.0):  # nothing is owed
+        metre.set_rate(rate, 103.0)
+        assert metre.ready_at == 103.0
 
 
 def test_a_pace_is_held_back_by_nothing_before_the_first_rate_is_measured() -> None:

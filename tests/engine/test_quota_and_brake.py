@@ -82,6 +82,15 @@ def test_a_header_that_was_wrong_four_times_is_still_believed() -> None:
     assert budget.ready_at < 200.0
 
 
+def test_who_keeps_to_what_is_left_proves_no_header_wrong() -> None:
+    budget = Budget()
+    for serial in range(1, 2 * LIES):
+        now = 100.0 + 10 * serial
+        budget.learn(Quota(1, 5), serial - 1, after=0, now=now)
+        budget.send(serial, now)
+        assert budget.ready_at == now + 2.0
+
+
 @pytest.mark.parametrize(
     ("headers", "left"),
     [

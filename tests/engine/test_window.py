@@ -204,7 +204,7 @@ def test_an_answer_from_before_a_step_says_nothing_about_it() -> None:
 def test_times_are_compared_among_requests_of_about_the_same_size() -> None:
     mixed = Carrier(lambda level: 0.1)
     for number in range(60):
-        big = number % 3 == 0
+        big = number // 10 % 2 == 1
         mixed.seconds = lambda level, big=big: 3.0 if big else 0.1  # type: ignore[misc]
         mixed.answer(60_000 if big else 1000)
     assert mixed.window.size == 70
