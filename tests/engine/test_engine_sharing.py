@@ -92,6 +92,39 @@ def test_where_the_first_fails_the_second_sends_the_text_itself(
     assert isinstance(first.error, EmbeddingsError)
     assert second.groups == [[vector("a")]]
     assert len(world.asks) == 2
+    assert second.over_at == 102.0  # at once
+
+
+def test_a_third_call_waits_for_the_second_where_the_first_has_failed() -> None:
+    served = [(1.0, bad(401)), (5.0, good(["a"]))]
+    world = World(lambda ask: served[ask.number], max_retries=0)
+    first, second = world.start([["a"]]), world.start([["a"]])
+    world.carry(first)
+    world._turn(second)
+    assert len(world.asks) == 2
+    third = world.start([["a"]])
+    world.carry(second, third)
+    assert second.groups == third.groups == [[vector("a")]]
+    assert len(world.asks) == 2
+    assert not world.sharing.known
+
+
+def test_a_retry_leaves_out_what_another_call_has_sent_meanwhile() -> None:
+    served = [bad(500, retry_after="2"), (30.0, good(["b"]))]
+    world = World(
+        lambda ask: served[ask.number] if ask.number < 2 else good(ask.texts),
+        batch_size=9,
+    )
+    first = world.start([[*"abcd"]])
+    world._turn(first)
+    world._pass_time([first])
+    world._turn(first)
+    second = world.start([["b"]])
+    world._turn(second)
+    world.carry(first, second)
+    assert [ask.texts for ask in world.asks] == [[*"abcd"], ["b"], [*"acd"]]
+    assert first.groups == [[vector(text) for text in "abcd"]]
+    assert second.groups == [[vector("b")]]
 
 
 def test_where_the_first_tries_again_the_text_goes_out_once_more_and_not_twice() -> (

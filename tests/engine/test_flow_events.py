@@ -341,3 +341,12 @@ def test_a_rate_is_found_from_refusals_and_followed() -> None:
     assert desk.flow.rate == pytest.approx(20, rel=0.3)
     # As many may be in flight as the rate needs, and as many again.
     assert 2 * 20 * 0.4 * 0.8 < desk.flow.limit <= 100
+
+
+def test_a_rate_without_a_burst_is_found_by_how_close_requests_were_taken() -> None:
+    desk, taken, denied = rated(50.0, 20.0)
+    assert taken >= 0.8 * 20 * 50
+    assert denied <= 0.05 * taken
+    assert desk.flow.rate == pytest.approx(50, rel=0.3)
+    desk.flow.bound(5, 20.0, requests_per_second=None, tokens_per_minute=None)
+    assert desk.flow.limit == 5

@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 import pytest
 
-from together_embed.engine.batching import Batch, cut, join, part, split
+from together_embed.engine.batching import Batch, check, cut, join, part, split
 from together_embed.engine.group import AT_ONCE, Group, Groups
 from together_embed.engine.joints import merge
 from together_embed.engine.lengths import Limit
@@ -286,6 +286,12 @@ def batch_of(texts: list[str], **more: object) -> Batch:
     for name, value in more.items():
         setattr(batch, name, value)
     return batch
+
+
+def test_texts_are_numbered_from_zero_where_nothing_came_before() -> None:
+    with pytest.raises(InputError) as raised:
+        check(["a", " "])
+    assert raised.value.indices == (1,)
 
 
 def test_a_batch_is_as_large_as_its_texts_are() -> None:

@@ -93,6 +93,14 @@ def test_any_refusal_of_more_bytes_for_as_many_texts_is_about_bytes() -> None:
     assert both.allot() == (50, 2_000)
 
 
+def test_a_413_for_a_little_more_than_was_carried_is_about_bytes() -> None:
+    portion = Portion()
+    portion.carried(100, 1_000)
+    assert not portion.refused(50, 1_100, by_bytes=False)
+    assert portion.refused(50, 1_100, by_bytes=True)
+    assert portion.allot() == (math.inf, 1_000)
+
+
 def test_an_error_about_another_field_is_not_about_the_size() -> None:
     body = b'{"error": {"message": "no", "param": "dimensions"}}'
     world = World(lambda _: Reply(400, {}, body), batch_size=100)
