@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.config import var_child_runnable_config
-from langchain_core.stores import InMemoryByteStore
+from langchain_core.stores import InMemoryByteStore, InMemoryStore
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_together_embed import TogetherEmbeddings
@@ -143,6 +143,15 @@ async def test_the_cache_of_a_subclass_is_warned_of_too(endpoint, ask):
     model = _Stripping(base_url=endpoint.base_url, **PREFIXES)
     with pytest.warns(UserWarning, match="query_embedding_cache= a store"):
         await ask(_cache_of(model, query_embedding_cache=True), "wind ")
+
+
+async def test_plain_stores_are_places_of_their_own(make, endpoint, ask):
+    cache = pytest.importorskip("langchain_classic.embeddings").CacheBackedEmbeddings
+    model, store = make(**PREFIXES), InMemoryStore()
+    apart = cache(model, store, query_embedding_store=InMemoryStore())
+    assert await ask(apart, "wind") == endpoint.embed("query: wind")
+    with pytest.warns(UserWarning, match="query_embedding_cache= a store"):
+        await ask(cache(model, store, query_embedding_store=store), "wind")
 
 
 class _OwnCache(Embeddings):
