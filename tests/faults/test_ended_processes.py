@@ -28,7 +28,8 @@ SCRIPT = Path(__file__).with_name("killed_job.py")
 BATCH, AT_ONCE = 10, 4
 UNDER_WAY = BATCH * (AT_ONCE + 1)
 """Texts in flight, and those of the one answer that is on its way to the disk."""
-PATIENCE = 60.0
+PATIENCE = 300.0
+"""Seconds: the script loads both frameworks, which a busy machine takes long for."""
 
 
 @contextmanager

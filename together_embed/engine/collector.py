@@ -13,7 +13,6 @@ its owner puts into a circle of references later on would stay.
 from __future__ import annotations
 
 import sys
-import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -29,9 +28,11 @@ def spare(rows: Iterable[list[float]]) -> None:
 @cache
 def _untrack() -> Callable[[object], None] | None:
     """Return CPython's function, or None where there is none, or no need of it."""
-    if sys.implementation.name != "cpython" or sysconfig.get_config_var(
-        "Py_GIL_DISABLED"
-    ):
+    if sys.implementation.name != "cpython":
+        return None
+    import sysconfig  # which brings threads along from Python 3.12 on
+
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None
     try:
         import ctypes
