@@ -114,8 +114,8 @@ def test_a_cycle_goes_evenly_from_a_little_under_the_rate_to_a_little_over() -> 
 def test_a_refusal_is_expected_a_little_over_the_rate_and_nowhere_else() -> None:
     taught = Taught(10.0)
     expected = []
-    for _ in range(36):
-        taught.pace.send(taught.now, TRIP)
+    for _ in range(24 + 50):
+        taught.pace.send(taught.now, 5.0)  # so that it doubles in small steps
         assert taught.pace.rate is not None
         expected.append((taught.pace.rate, taught.pace.expects_refusal))
     assert {told for rate, told in expected if rate < 10} == {False}
@@ -244,13 +244,13 @@ def test_two_refusals_late_in_their_cycles_make_up_for_a_doubt(
     assert (taught.pace.rate is None) == ends
 
 
-def far(taught: Taught, times: float) -> float:
+def far(taught: Taught, times: float, trip: float = TRIP) -> float:
     """Go to so many times the rate; return the pace there."""
     taught.serial += 24
     taught.now += 24 / taught.rate
     known = taught.known
     while taught.pace.rate is not None and taught.pace.rate < times * known:
-        taught.pace.send(taught.now, TRIP)
+        taught.pace.send(taught.now, trip)
     return taught.pace.rate or 0.0
 
 
@@ -259,6 +259,14 @@ def test_between_what_was_measured_and_a_pace_far_above_the_middle_is_tried() ->
     tried = far(taught, 4.0)
     taught.refuse_after(0, 10.0)
     assert taught.pace.rate == pytest.approx((10.0 * tried) ** 0.5)
+
+
+@pytest.mark.parametrize(("times", "guesses"), [(1.95, False), (2.01, True)])
+def test_far_above_is_twice_the_rate(times: float, guesses: bool) -> None:
+    taught = Taught(10.0)
+    far(taught, times, trip=5.0)
+    taught.refuse_after(0, 10.0)
+    assert ((taught.pace.rate or 0.0) > 14) == guesses
 
 
 def test_where_requests_were_taken_closely_a_pace_nearby_tells_no_more() -> None:

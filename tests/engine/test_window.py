@@ -170,6 +170,16 @@ def test_a_server_that_is_slower_for_all_is_sent_as_many_as_before() -> None:
     assert size <= carrier.window.size <= size * 5 // 4
 
 
+@pytest.mark.parametrize(("times", "less"), [(1.95, False), (2.05, True)])
+def test_answers_that_take_twice_as_long_as_the_quickest_have_less_tried(
+    times: float, less: bool
+) -> None:
+    carrier = Carrier(constant, ceiling=40)
+    carrier.course(100)
+    carrier.seconds = lambda _: 0.3 * times
+    assert ("30" in carrier.course(20)) == less
+
+
 def test_after_a_long_pause_it_opens_again_up_to_what_was_carried() -> None:
     carrier = Carrier(constant, 30)
     carrier.course(700)
