@@ -37,7 +37,7 @@ fuzz: $(VENV)/.demo ## atheris looks for an answer that is misread, in 5 million
 	@$(BIN)/python -m pip install --quiet --group fuzz
 	$(BIN)/python -m tests.faults.fuzz_answers -runs=5000000
 
-mutants: $(VENV)/.dev ## what the tests kill of a tenth of the engine's mutants; half an hour
+mutants: $(VENV)/.dev ## what the tests kill of a tenth of the engine's mutants; ten minutes
 	@$(BIN)/python -m pip install --quiet --group mutants
 	$(BIN)/python tests/mutants.py together_embed.engine --share 0.1 --tests tests/engine
 
