@@ -46,7 +46,12 @@ class Result:
 def measure(regime: Regime, seed: int = 0) -> Result:
     """Let a regime happen and measure it."""
     world = regime.run(seed)
-    landings = world.landings
+    failed = sum(client.failed for client in world.clients)
+    return assess(regime, world.landings, failed)
+
+
+def assess(regime: Regime, landings: list[Landing], failed: int) -> Result:
+    """Measure a regime by its landings, in order, and the clients that failed."""
     start = min(START * regime.clients, len(landings) - 1)
     begin = max(landings[start].sent_at, regime.from_second)
     counted = [landing for landing in landings if landing.sent_at >= begin]
@@ -62,7 +67,7 @@ def measure(regime: Regime, seed: int = 0) -> Result:
         _ninety(regime, landings),
         sum(right) ** 2 / max(1, len(right) * sum(n * n for n in right)),
         len(landings),
-        sum(client.failed for client in world.clients),
+        failed,
     )
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from simulation.page import put_table
 from simulation.regimes import always, batches
 from simulation.servers import Dice, Rated, Slots, Work
 from simulation.world import Server, World
@@ -28,7 +28,6 @@ HEADING = (
     "| the server carries | actors | limit | texts a second | refused | requests "
     "| hours |\n|---|---:|---|---:|---:|---:|---:|"
 )
-TABLE = re.compile(r"^\| the server carries .*?(?=\n\n)", re.S | re.M)
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,6 @@ CASES = [
 ]
 
 
-def table(cases: list[Case]) -> str:
-    """Return the rows of these cases under their heading."""
-    return "\n".join([HEADING, *(case.row() for case in cases)])
-
-
 def main() -> None:
     """Print the table, or put it into a page."""
     parser = argparse.ArgumentParser(
@@ -115,11 +109,11 @@ def main() -> None:
     )
     parser.add_argument("page", nargs="?", type=Path)
     page: Path | None = parser.parse_args().page
-    made = table(CASES)
+    rows = [case.row() for case in CASES]
     if page is None:
-        print(made)
+        print("\n".join([HEADING, *rows]))
     else:
-        page.write_text(TABLE.sub(made, page.read_text(), count=1))
+        put_table(page, HEADING, rows)
 
 
 if __name__ == "__main__":

@@ -1,226 +1,184 @@
-"""Run the real client against the local endpoint's limits: `python -m simulation.wire`.
+"""Run the real client against the modelled servers, over loopback.
+
+    python -m simulation.wire [NAME] [--seconds N] [--page FILE]
 
 What the simulation says of the engine on a virtual clock is put to the test on the
-wire: sockets, an event loop, a server of its own, a machine that does other things too.
-Each regime is run for some seconds over loopback and stands beside what the simulation
-makes of the same numbers in the same time. With a file, its table is written anew.
+wire: the same models answer behind sockets, from a process of their own, to the client
+that users have, on a machine that does other things too. A model says when an answer
+leaves; the server waits until then. Each regime is watched for as long both ways.
 
-A request takes the server 0.3 s in the mean, drawn as in the simulation. The ideal is
-what that alone would let through, so that all that network, client and server take
-shows in the share. Requests are counted at the server's limits, answers where they are
-checked.
+Two things differ. A request that is lost to a timeout in the simulation is closed
+without an answer here, since a real one takes a minute; and a start of 20 minutes is
+one of half a minute.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
-import re
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from simulation.measure import START, Result, measure
-from simulation.regimes import MEAN, Regime, always, batches
-from simulation.servers import (
-    FAULTS,
-    Capped,
-    Dice,
-    Headers,
-    Picky,
-    Rated,
-    Slots,
-    Work,
-    constant,
-    silent,
-    true_time,
-)
-from simulation.world import ONE_WAY, Server
+from aiohttp import web
+
+from simulation.measure import Result, assess, measure
+from simulation.page import put_table
+from simulation.regimes import MEAN, REGIMES, Regime, batches
+from simulation.servers import Cold, Slots, Work
+from simulation.world import ONE_WAY, Landing, Server
 from together_embed import EmbeddingsClient
-from together_embed.engine.outcome import Cause, Lost, Outcome
-from together_embed.engine.stats import BatchStats
-from together_embed.local import Fault, LocalEndpoint
-from together_embed.local.limits import Announce, Limits
+from together_embed.engine.outcome import Outcome, Reply
 
-SECONDS = 25.0
-SICK = 0.1
-"""The share of requests that fail in the last regime."""
+SECONDS = 100.0
+"""For which a regime is watched, at most."""
+START_UP = 30.0
+"""Seconds until the first replica is ready."""
+COLD = Regime(
+    f"cold for {START_UP:g} s, 32 slots",
+    lambda dice: Cold(Slots(Work(dice), 32), START_UP),
+    lambda now: 0.0 if now < START_UP else 32 / MEAN,
+    seconds=START_UP + 60,
+    from_second=START_UP,
+)
+ON_THE_WIRE = [COLD if "cold" in one.name else one for one in REGIMES]
+CLIENT = "x-client"
+"""The header that says which client a request is from."""
 HEADING = (
-    "| over loopback | ideal, a second | share, simulated | share "
-    "| refused, simulated | refused |\n|---|---|---|---|---|---|"
+    "| over loopback | share, simulated | share | refused, simulated | refused |\n"
+    "|---|---|---|---|---|"
 )
-TABLE = re.compile(r"^\| over loopback .*?(?=\n\n)", re.S | re.M)
-FAILURES = (
-    Fault("status", status=429),
-    Fault("status", status=429, headers={"retry-after": "1"}),
-    *(Fault("status", status=status) for status in (500, 502, 503, 504)),
-    *(Fault(kind) for kind in ("hang_up", "reset", "no_data")),
-)
-"""What befalls them."""
-MODELLED = tuple(one for one in FAULTS if one != Lost(Cause.TIMEOUT))
-"""The same, for the model: one of every kind that is over at once."""
 
 
-class Watched(Limits):
-    """The endpoint's limits, which note what came and what they refused.
+class Modelled:
+    """An HTTP server that answers what a model does, when the model does.
 
     Attributes:
-        take: Is told how many seconds the request that was let in is to take.
+        landings: Every request that is over; seconds count from the first.
     """
 
-    def __init__(self, work: Work, **limits: Any) -> None:
-        super().__init__(**limits)
-        self.came: list[tuple[float, bool]] = []
-        self.take: Callable[[float], None]
-        self._work = work
+    def __init__(self, model: Server) -> None:
+        self.landings: list[Landing] = []
+        self._model = model
+        self._began_at: float | None = None
 
-    def admit(self, in_flight: int) -> None:
-        """Do what `Limits` does, and note it."""
-        refused = True
-        try:
-            super().admit(in_flight)
-            refused = False
-            self.take(self._work.seconds())
-        finally:
-            self.came.append((time.monotonic(), refused))
+    def now(self) -> float:
+        """Return the seconds since the first request."""
+        at = asyncio.get_running_loop().time()
+        self._began_at = at if self._began_at is None else self._began_at
+        return at - self._began_at
 
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer one request."""
+        sent_at = self.now()
+        body = await request.read()
+        texts = len(json.loads(body)["input"])
+        await self._sleep_until(sent_at + ONE_WAY)
+        done, outcome = self._model.arrive(self.now(), texts, len(body))
+        await self._sleep_until(done + ONE_WAY)
+        status = outcome.status if isinstance(outcome, Reply) else 0
+        accident = isinstance(outcome, Reply) and "x-accident" in outcome.headers
+        client = int(request.headers[CLIENT])
+        landing = Landing(self.now(), sent_at, status, client, texts, accident)
+        self.landings.append(landing)
+        return _response(request, outcome)
 
-@dataclass
-class Failing:
-    """Fails one request in so many after the work, as the endpoint does."""
-
-    inner: Server
-    dice: Dice
-
-    def arrive(self, now: float, texts: int, size: int) -> tuple[float, Outcome]:
-        """See `world.Server`."""
-        done, outcome = self.inner.arrive(now, texts, size)
-        failed = done > now and self.dice.random() < SICK
-        return done, self.dice.choice(MODELLED) if failed else outcome
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row of the table.
-
-    Attributes:
-        name: What it is called.
-        ideal: Texts a second.
-        limits: The endpoint's.
-        model: Makes the same server for the simulation, of requests that take so long.
-        cap: How many may be in flight: the model's network takes places of them.
-        slots: How many requests the endpoint works on at once, the others waiting.
-        slow: The share of requests that take 20 times as long.
-        fails: Whether one in ten fails.
-        most: Texts a request that it takes, at most.
-    """
-
-    name: str
-    ideal: float
-    limits: dict[str, Any]
-    model: Callable[[Work], Server]
-    cap: int | None = None
-    slots: int | None = None
-    slow: float = 0.0
-    fails: bool = False
-    most: int | None = None
-
-    @property
-    def together(self) -> int:
-        """How many texts are handed in together, at most 100 of them a request."""
-        return 1 if self.most is None else 3_200
-
-    def simulate(self, seconds: float) -> Result:
-        """Let the engine run against the model."""
-        ideal, cap = self.ideal, self.cap
-        if cap is not None:
-            ideal = cap / (cap / ideal + 2 * ONE_WAY)
-
-        def model(dice: Dice) -> Server:
-            return self.model(Work(dice, slow=self.slow))
-
-        made = Regime(self.name, model, always(ideal), seconds, texts=self.together)
-        return measure(made)
-
-    @contextmanager
-    def serving(self) -> Iterator[tuple[str, Watched]]:
-        """Run the endpoint for the length of the block; yield its URL and limits."""
-        limits = Watched(Work(random.Random(1), slow=self.slow), **self.limits)
-        with LocalEndpoint(
-            dimension=8,
-            limits=limits,
-            slots=self.slots,
-            max_texts=self.most,
-            log_size=1,
-        ) as endpoint:
-            limits.take = endpoint.slow
-            if self.fails:
-                endpoint.storm(SICK, faults=FAILURES)
-            yield endpoint.base_url, limits
-
-    async def carry(self, seconds: float) -> tuple[float, float]:
-        """Let the client run; return the share, and that of refused requests."""
-        run, until = Run(), time.monotonic() + seconds
-        with self.serving() as (url, limits):
-            await run.embed(url, self.together, until)
-        begin = limits.came[min(START, len(limits.came) - 1)][0]
-        refused = [no for came, no in limits.came if begin <= came < until]
-        refused += [True] * run.too_large  # those never come to the limits
-        texts = sum(count for at, count in run.right if begin <= at < until)
-        share = texts / (self.ideal * (until - begin))
-        return share, sum(refused) / len(refused)
-
-    def row(self, seconds: float) -> str:
-        """Run it both ways, and return what came of it."""
-        modelled = self.simulate(seconds)
-        share, refused = asyncio.run(self.carry(seconds))
-        return (
-            f"| {self.name} | {self.ideal:.4g} | {modelled.share:.3f} | {share:.3f} "
-            f"| {modelled.refused:.1%} | {refused:.1%} |"
-        )
+    async def _sleep_until(self, moment: float) -> None:
+        await asyncio.sleep(moment - self.now())
 
 
-class Run:
-    """What one client was answered.
+def _response(request: web.Request, outcome: Outcome) -> web.Response:
+    if not isinstance(outcome, Reply):
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)  # which nobody gets
+    return web.Response(
+        status=outcome.status,
+        headers=dict(outcome.headers),
+        body=outcome.body,
+        content_type="application/json",
+    )
 
-    Attributes:
-        right: When how many texts were.
-        too_large: How many requests held too many texts.
-    """
 
-    def __init__(self) -> None:
-        self.right: list[tuple[float, int]] = []
-        self.too_large = 0
+async def serve(regime: Regime) -> None:
+    """Serve a regime's model: print the port, and at the end of stdin what landed."""
+    modelled = Modelled(regime.server(random.Random(0)))
+    app = web.Application()
+    app.router.add_post("/v1/embeddings", modelled.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    await site.start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    print(json.dumps([asdict(landing) for landing in modelled.landings]))
+    await runner.cleanup()
 
-    async def embed(self, url: str, together: int, until: float) -> None:
-        """Embed texts without end until a moment."""
-        async with EmbeddingsClient(
-            "m",
-            api_key="no-key",
-            base_url=url,
-            batch_size=min(together, 100),
-            on_batch=self._note,
-        ) as client:
-            # In order, one that is slow would hold up what waits behind it.
-            one_by_one = client.astream(_texts(), ordered=False)
-            many = client.aembed_batches(batches(together))
-            drawing = self._draw(one_by_one if together == 1 else many)
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(drawing, until - time.monotonic())
-            self.too_large = client.stats.failures.get("422", 0)
 
-    def _note(self, batch: BatchStats) -> None:
-        if batch.error is None:
-            self.right.append((time.monotonic(), batch.texts))
+@contextmanager
+def serving(regime: Regime, landings: list[Landing]) -> Iterator[str]:
+    """Have a process serve; yield the base URL, and fill in what landed at the end."""
+    command = [sys.executable, "-m", "simulation.wire", "--serve", regime.name]
+    with subprocess.Popen(  # noqa: S603 - this very program
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        yield f"http://127.0.0.1:{int(_pipe(server.stdout).readline())}/v1"
+        told, _ = server.communicate()
+    landings += [Landing(**landing) for landing in json.loads(told)]
 
-    @staticmethod
-    async def _draw(rows: AsyncIterator[Any]) -> None:
-        async for _ in rows:
-            pass
+
+def _pipe(end: IO[str] | None) -> IO[str]:
+    assert end is not None
+    return end
+
+
+def carry(regime: Regime) -> Result:
+    """Let real clients run, and measure what became of their requests."""
+    landings: list[Landing] = []
+    with serving(regime, landings) as url:
+        failed = asyncio.run(_run(regime, url))
+    in_time = [one for one in landings if one.at <= regime.seconds]
+    return assess(regime, in_time, failed)
+
+
+async def _run(regime: Regime, url: str) -> int:
+    """Embed with every client until the time is over; return how many have failed."""
+    arrivals = random.Random(1)
+    begins = [arrivals.random() * (regime.clients > 1) for _ in range(regime.clients)]
+    work = [_embed(regime, url, *one) for one in enumerate(begins)]
+    ends = await asyncio.gather(*work, return_exceptions=True)
+    return sum(isinstance(end, Exception) for end in ends)
+
+
+async def _embed(regime: Regime, url: str, number: int, begin: float) -> None:
+    await asyncio.sleep(begin)
+    async with EmbeddingsClient(
+        "m",
+        api_key="no-key",
+        base_url=url,
+        batch_size=min(regime.texts, 100),
+        max_retries=regime.max_retries,
+        hedge=regime.hedge,
+        headers={CLIENT: str(number)},
+        encoding_format="float",
+    ) as client:
+        # In order, one that is slow would hold up what waits behind it.
+        one_by_one = client.astream(_texts(), ordered=False)
+        many = client.aembed_batches(batches(regime.texts))
+        drawing = _draw(one_by_one if regime.texts == 1 else many)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(drawing, regime.seconds - begin)
+
+
+async def _draw(rows: AsyncIterator[Any]) -> None:
+    async for _ in rows:
+        pass
 
 
 def _texts() -> Iterator[str]:
@@ -228,78 +186,40 @@ def _texts() -> Iterator[str]:
         yield from batch
 
 
-def _capped(cap: int, headers: Headers = silent) -> Callable[[Work], Server]:
-    return lambda work: Capped(work, always(cap), headers)
-
-
-def _cap(name: str, cap: int, **limits: Any) -> Case:
-    said = limits.get("retry_after")
-    model = _capped(cap, silent if said is None else constant(float(said)))
-    limits = {"max_in_flight": cap, "announce": "nothing", **limits}
-    return Case(name, cap / MEAN, limits, model, cap=cap)
-
-
-def _rate(name: str, rate: float, burst: float, announce: Announce) -> Case:
-    headers = silent if announce == "nothing" else true_time
-    limits = {"requests_per_second": rate, "burst": burst, "announce": announce}
-    told = announce == "always"
-    return Case(
-        name,
-        rate,
-        limits,
-        lambda work: Rated(work, always(rate), burst, headers=headers, announce=told),
+def row(modelled: Result, carried: Result) -> str:
+    """Return a line of the table."""
+    failed = f" ({carried.failed} failed)" if carried.failed else ""
+    return (
+        f"| {carried.name}{failed} | {modelled.share:.3f} | {carried.share:.3f} "
+        f"| {modelled.refused:.1%} | {carried.refused:.1%} |"
     )
-
-
-CASES = [
-    _cap("429 above 8", 8),
-    _cap("429 above 32", 32),
-    _cap("429 above 32, always 60 s", 32, retry_after="60"),
-    _rate("10 a second, burst 10", 10, 10, "nothing"),
-    _rate("10 a second, told beforehand", 10, 10, "always"),
-    _rate("100 a second, burst 10", 100, 10, "nothing"),
-    _rate("100 a second, burst 1", 100, 1, "nothing"),
-    Case("queue, 32 slots", 32 / MEAN, {}, lambda work: Slots(work, 32), slots=32),
-    replace(
-        _cap("2 % 20 times slower, cap 32", 32),
-        ideal=32 / (MEAN * 1.38),
-        slow=0.02,
-    ),
-    Case(
-        "at most 32 texts a request",
-        8 / MEAN * 32,
-        {},
-        lambda work: Picky(Slots(work, 8), 32),
-        slots=8,
-        most=32,
-    ),
-    replace(
-        _cap("1 in 10 fails, cap 32", 32),
-        # What fails was worked on all the same.
-        ideal=32 / MEAN * (1 - SICK),
-        model=lambda work: Failing(Capped(work, always(32)), work.dice),
-        fails=True,
-    ),
-]
 
 
 def main() -> None:
     """Print the table, or put it into a page."""
     parser = argparse.ArgumentParser(
-        prog="python -m simulation.wire", description=__doc__
+        prog="python -m simulation.wire",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("page", nargs="?", type=Path)
-    parser.add_argument("--only", default="", help="part of a regime's name")
+    parser.add_argument("name", nargs="?", default="", help="part of a regime's name")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each")
+    parser.add_argument("--page", type=Path, help="a page that has such a table")
+    parser.add_argument("--serve", metavar="NAME", help="be the server of a regime")
     asked = parser.parse_args()
-    rows = [HEADING]
-    for case in CASES:
-        if asked.only in case.name:
-            rows.append(case.row(asked.seconds))
+    if asked.serve is not None:
+        (regime,) = (one for one in ON_THE_WIRE if one.name == asked.serve)
+        asyncio.run(serve(regime))
+        return
+    rows = []
+    print(HEADING)
+    for one in ON_THE_WIRE:
+        if asked.name in one.name:
+            regime = replace(one, seconds=min(one.seconds, asked.seconds))
+            rows.append(row(measure(regime), carry(regime)))
             print(rows[-1], flush=True)
     if asked.page is not None:
-        page = asked.page.read_text()
-        asked.page.write_text(TABLE.sub("\n".join(rows), page, count=1))
+        put_table(asked.page, HEADING, rows)
 
 
 if __name__ == "__main__":

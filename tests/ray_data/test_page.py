@@ -18,7 +18,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from simulation.scale import CASES, HEADING, TABLE
+from simulation.page import find_table
+from simulation.scale import CASES, HEADING
 from together_embed.local import LocalEndpoint
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
@@ -96,9 +97,7 @@ def test_a_program_on_the_page_fills_a_folder(name: str, tmp_path: Path) -> None
 
 
 def test_the_table_on_the_page_is_what_the_script_gives() -> None:
-    found = TABLE.search(PAGE.read_text())
-    assert found
-    lines = found[0].splitlines()
+    lines = find_table(PAGE.read_text(), HEADING).splitlines()
     assert lines[:2] == HEADING.splitlines()
     assert len(lines) == 2 + len(CASES)
     quick = [n for n, case in enumerate(CASES) if case.share == 1.0]

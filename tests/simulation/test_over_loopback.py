@@ -1,33 +1,42 @@
-"""The client against limits of the local endpoint, as `python -m simulation.wire` does.
+"""The client against the modelled servers, as `python -m simulation.wire` lets it.
 
 What shares they reach is the business of a quiet machine, and not looked at here.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from simulation.wire import CASES, HEADING, TABLE, Case
-from together_embed import EmbeddingsClient
+from simulation.page import find_table, put_table
+from simulation.wire import HEADING, ON_THE_WIRE, carry
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "tuning.md"
+TRIED = ("429 above 8", "at most 32 texts a request", "1 in 10 fails, 32 slots")
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_the_client_gets_its_texts_through_each_limit(case: Case) -> None:
-    texts = [f"text {number}" for number in range(20)]
-    with case.serving() as (url, limits):
-        limits.take = lambda _: None  # no request takes its time
-        client = EmbeddingsClient("m", api_key="k", base_url=url, batch_size=1)
-        assert len(client.embed(texts)) == len(texts)
-        client.close()
-    refused = sum(refused for _, refused in limits.came)
-    assert len(texts) + refused <= len(limits.came) <= client.stats.requests
+@pytest.mark.parametrize("name", TRIED)
+def test_real_clients_get_their_texts_from_a_modelled_server(name: str) -> None:
+    (regime,) = (one for one in ON_THE_WIRE if one.name == name)
+    result = carry(replace(regime, seconds=1.0))
+    assert result.requests > 10
+    assert result.share > 0
+    assert not result.failed
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_the_model_beside_it_carries_what_is_called_ideal(case: Case) -> None:
-    assert 0.5 < case.simulate(12.0).share < 1.2
+def test_the_table_on_the_page_has_every_regime() -> None:
+    rows = find_table(PAGE.read_text(), HEADING).splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == [
+        regime.name for regime in ON_THE_WIRE
+    ]
 
 
-def test_the_table_on_the_page_is_found_and_replaced() -> None:
-    page = f"before\n\n{HEADING}\n| old | 1 |\n\nafter\n"
-    assert TABLE.sub("new", page) == "before\n\nnew\n\nafter\n"
+def test_a_table_is_found_by_its_heading_and_replaced(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n\n| a | b |\n|---|---|\n| old | 1 |\n\nafter\n")
+    put_table(page, "| a | b |\n|---|---|", ["| new | 2 |"])
+    assert page.read_text() == "before\n\n| a | b |\n|---|---|\n| new | 2 |\n\nafter\n"
+    with pytest.raises(ValueError, match="no table"):
+        put_table(page, "| c |\n|---|", [])
