@@ -24,6 +24,7 @@ import aiohttp
 import pytest
 
 from together_embed import EmbeddingsClient, errors
+from together_embed.engine.job import Job
 from together_embed.local import LocalEndpoint
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -220,6 +221,24 @@ async def test_a_request_that_somebody_else_cancels_does_not_strand_the_call(
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(call, 5)
     await client.aclose()
+
+
+def test_no_wait_of_a_sync_call_is_long_enough_to_hide_a_ctrl_c(
+    make_client: Any, endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+    next_step = Job.next_step
+
+    def counted(self: Job, now: float, *, awaiting: bool = False) -> Any:
+        nonlocal steps
+        steps += 1
+        return next_step(self, now, awaiting=awaiting)
+
+    monkeypatch.setattr(Job, "next_step", counted)
+    monkeypatch.setattr("together_embed.transports.threads.BREATH", 0.02)
+    endpoint.slow(0.5)
+    make_client(batch_size=1).embed(["one", "two"])
+    assert steps > 8  # two answers alone are a handful
 
 
 # Loops

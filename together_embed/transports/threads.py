@@ -14,6 +14,10 @@ from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.engine.plan import Step, Ticket
 from together_embed.transports.drive import END, Landing, Memory, SyncTransport, clock
 
+BREATH = 0.5
+"""Seconds that one wait may take. A Ctrl-C that comes just before a wait begins is
+heard when it ends: CPython looks for signals between its instructions, not within."""
+
 
 class Threads:
     """Requests on daemon threads that live as long as the call has work for them.
@@ -162,8 +166,9 @@ class Threads:
 
     def _wait(self, job: Job, patience: float | None) -> None:
         """Wait for the first landing or wake, and take in all that is there."""
+        timeout = BREATH if patience is None else min(patience, BREATH)
         with suppress(Empty):
-            self._bell.get(block=patience != 0, timeout=patience)
+            self._bell.get(block=timeout > 0, timeout=timeout)
         self._hear(job)
 
     def _hear(self, job: Job) -> None:
