@@ -37,6 +37,7 @@ def decoder() -> Decode | None:
         return index, numbers
 
     def decode(body: bytes, count: int) -> Decoded | None:
+        nonlocal parser
         # A bracket for `data` and one a row: nothing is hidden in a row, or is text.
         if not body.startswith(b"{") or body.count(b"[") != count + 1:
             return None
@@ -47,7 +48,9 @@ def decoder() -> Decode | None:
             named = model if isinstance(model, str) else None
             return rows, named, usage and usage.as_dict()
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
-            return None  # the last is a parser that Ctrl-C has left in use
+            # What was broken off, by Ctrl-C too, may leave a parser in use for good.
+            parser = simdjson.Parser()
+            return None
 
     return decode
 
