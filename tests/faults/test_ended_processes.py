@@ -133,7 +133,7 @@ def test_ctrl_c_ends_a_process_at_once_and_what_was_done_is_in_the_store(
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.001, 0.01])
-@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way.name)
+@pytest.mark.parametrize("way", WAYS[:1], ids=lambda way: way.name)
 def test_two_ctrl_c_in_quick_succession_end_a_process_and_lose_nothing_that_was_kept(
     way: Way, gap: float, tmp_path: Path
 ) -> None:
@@ -149,8 +149,7 @@ def test_two_ctrl_c_in_quick_succession_end_a_process_and_lose_nothing_that_was_
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=20)
         raised = set(re.findall(r"^[\w.]+(?:Error|Exception|Interrupt)\b", err, re.M))
-        # asyncio tells of the first as the cause of the second.
-        assert raised <= {"KeyboardInterrupt", "asyncio.exceptions.CancelledError"}
+        assert raised <= {"KeyboardInterrupt"}
         endpoint.heal()
         finished(way, endpoint, store, [f"text number {n}" for n in range(count)])
         assert endpoint.texts - count <= UNDER_WAY
