@@ -95,6 +95,7 @@ def test_without_simdjson_an_array_is_made_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "simdjson", None)
+    monkeypatch.setattr(quick, "_simdjson", quick._simdjson.__wrapped__)
     assert quick.decoder() is None
     answer = wire.read_answer(body_of([1.0, 2.0]), 1, quick.decoder())
     assert Arrays().read(answer.embeddings, None).tolist() == [[1.0, 2.0]]

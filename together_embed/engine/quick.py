@@ -8,6 +8,7 @@ included, it has no opinion, so that `wire` alone says what is wrong and in whic
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 def decoder() -> Decode | None:
     """Return a decoder for one thread at a time, or None where simdjson is missing."""
-    try:
-        import numpy
-        import simdjson
-    except ModuleNotFoundError:
+    simdjson = _simdjson()
+    if simdjson is None:
         return None
+    import numpy
+
     parser = simdjson.Parser()
 
     def row(item: Any) -> tuple[int, NDArray[np.float64]]:
@@ -53,6 +54,16 @@ def decoder() -> Decode | None:
             return None
 
     return decode
+
+
+@cache
+def _simdjson() -> Any:
+    """Return the module, or None; looking for one that is missing takes a while."""
+    try:
+        import simdjson
+    except ModuleNotFoundError:
+        return None
+    return simdjson
 
 
 def _once(fields: Any) -> Any:
