@@ -5,11 +5,15 @@ No retries, no checks but the status, the order taken from `index`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clients.registry import KEY, MODEL, Embed, Job, client
 
+Encode = Callable[[list[str]], bytes]
+Make = Callable[[list[str]], Any]
+Put = Callable[[Any, int, bytes], None]
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 
 
@@ -28,8 +32,15 @@ def encode(batch: list[str]) -> bytes:
     return orjson.dumps({"model": MODEL, "input": batch})
 
 
-@client("floor: aiohttp + orjson", "async", home="ours", package="aiohttp")
-def aiohttp_by_hand(job: Job) -> Embed:
+def list_for(texts: list[str]) -> Any:
+    """Return what the vectors of `texts` are put into."""
+    return [None] * len(texts)
+
+
+def by_aiohttp(
+    job: Job, encode: Encode = encode, make: Make = list_for, put: Put = place
+) -> Embed:
+    """Send all batches at once by aiohttp, so many of them in flight."""
     import asyncio
 
     import aiohttp
@@ -38,15 +49,15 @@ def aiohttp_by_hand(job: Job) -> Embed:
     job.closers.append(session.close)
     url = f"{job.url}/embeddings"
 
-    async def embed(texts: list[str]) -> list[Any]:
-        out: list[Any] = [None] * len(texts)
+    async def embed(texts: list[str]) -> Any:
+        out = make(texts)
         slots = asyncio.Semaphore(job.concurrency)
 
         async def send(start: int) -> None:
             body = encode(texts[start : start + job.batch])
             async with slots, session.post(url, data=body, headers=HEADERS) as reply:
                 reply.raise_for_status()
-                place(out, start, await reply.read())
+                put(out, start, await reply.read())
 
         starts = range(0, len(texts), job.batch)
         await asyncio.gather(*(send(start) for start in starts))
@@ -55,8 +66,10 @@ def aiohttp_by_hand(job: Job) -> Embed:
     return embed
 
 
-@client("floor: requests + orjson", "sync", home="ours", package="requests")
-def requests_by_hand(job: Job) -> Embed:
+def by_requests(
+    job: Job, encode: Encode = encode, make: Make = list_for, put: Put = place
+) -> Embed:
+    """Send all batches by requests, on so many threads."""
     import requests
     from requests.adapters import HTTPAdapter
     from requests.utils import get_environ_proxies
@@ -70,20 +83,30 @@ def requests_by_hand(job: Job) -> Embed:
     pool = ThreadPoolExecutor(job.concurrency)
     job.closers += (pool.shutdown, session.close)
 
-    def embed(texts: list[str]) -> list[Any]:
-        out: list[Any] = [None] * len(texts)
+    def embed(texts: list[str]) -> Any:
+        out = make(texts)
 
         def send(start: int) -> None:
             body = encode(texts[start : start + job.batch])
             reply = session.post(url, data=body, headers=HEADERS)
             reply.raise_for_status()
-            place(out, start, reply.content)
+            put(out, start, reply.content)
 
         for _ in pool.map(send, range(0, len(texts), job.batch)):
             pass
         return out
 
     return embed
+
+
+@client("floor: aiohttp + orjson", "async", home="ours", package="aiohttp")
+def aiohttp_by_hand(job: Job) -> Embed:
+    return by_aiohttp(job)
+
+
+@client("floor: requests + orjson", "sync", home="ours", package="requests")
+def requests_by_hand(job: Job) -> Embed:
+    return by_requests(job)
 
 
 @client(

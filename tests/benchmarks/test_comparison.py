@@ -119,3 +119,22 @@ def test_what_a_cache_costs_is_compared_with_fetching_right_vectors() -> None:
     ways = {(form.strip(), way.strip()) for form, way in rows}
     assert {(form, "found") for form in ("lists", "array")} <= ways
     assert len(ways) == 7  # and two servers each, and what filled the cache
+
+
+def test_the_layers_of_an_aim_are_shown_with_right_vectors_in_each() -> None:
+    words = ["--only", "Lists from base64, async", "--texts", "128", "--rounds", "1"]
+    ended = subprocess.run(
+        [sys.executable, HARNESS / "layers.py", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    rows = [line.split("|")[1:-1] for line in ended.stdout.splitlines() if "µs" in line]
+    assert [row[0].strip() for row in rows] == [
+        "floats by hand",
+        "base64 by hand, arrays",
+        "base64 by hand, lists",
+        "core, lists",
+    ]
+    assert rows[0][3].strip() == "1.00"
