@@ -14,24 +14,46 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sequence,
 )
 from contextlib import contextmanager
 
 from llama_index.core.base.embeddings.base import Embedding
 
+from together_embed.client import EmbeddingsClient
 from together_embed.errors import EmbeddingsError
 
 Rows = list[Embedding]
+Told = Sequence[Embedding | EmbeddingsError]
+"""The same, with an error in the place of the vector of a text that was refused."""
 Batches = Iterable[list[str]]
 AsyncBatches = AsyncGenerator[list[str], None]
-Ask = Callable[[Batches], Generator[Rows, None, None]]
-AsyncAsk = Callable[[AsyncBatches], AsyncGenerator[Rows, None]]
+Ask = Callable[[Batches], Generator[Told, None, None]]
+AsyncAsk = Callable[[AsyncBatches], AsyncGenerator[Told, None]]
+
+
+def by_client(client: EmbeddingsClient) -> Ask:
+    """Ask the core, which keeps many requests in flight and goes on past a refusal."""
+
+    def ask(batches: Batches) -> Generator[Told, None, None]:
+        return client.embed_batches(batches, role="document", on_error="return")
+
+    return ask
+
+
+def aby_client(client: EmbeddingsClient) -> AsyncAsk:
+    """Ask the core, which keeps many requests in flight and goes on past a refusal."""
+
+    def ask(batches: AsyncBatches) -> AsyncGenerator[Told, None]:
+        return client.aembed_batches(batches, role="document", on_error="return")
+
+    return ask
 
 
 def one_by_one(embed: Callable[[str], Embedding]) -> Ask:
     """Ask for each text by itself."""
 
-    def ask(batches: Batches) -> Generator[Rows, None, None]:
+    def ask(batches: Batches) -> Generator[Told, None, None]:
         for batch in batches:
             yield [embed(text) for text in batch]
 
@@ -41,7 +63,7 @@ def one_by_one(embed: Callable[[str], Embedding]) -> Ask:
 def aone_by_one(embed: Callable[[str], Awaitable[Embedding]]) -> AsyncAsk:
     """Ask for each text by itself."""
 
-    async def ask(batches: AsyncBatches) -> AsyncGenerator[Rows, None]:
+    async def ask(batches: AsyncBatches) -> AsyncGenerator[Told, None]:
         async for batch in batches:
             yield [await embed(text) for text in batch]
 
@@ -51,10 +73,10 @@ def aone_by_one(embed: Callable[[str], Awaitable[Embedding]]) -> AsyncAsk:
 def in_turn(embed: Callable[[list[str]], Rows]) -> Ask:
     """Ask for one batch after another."""
 
-    def ask(batches: Batches) -> Generator[Rows, None, None]:
+    def ask(batches: Batches) -> Generator[Told, None, None]:
         done = 0
         for batch in batches:
-            with _numbered_from(done):
+            with _numbered_from(done, len(batch)):
                 rows = embed(batch)
             yield rows
             done += len(batch)
@@ -65,10 +87,10 @@ def in_turn(embed: Callable[[list[str]], Rows]) -> Ask:
 def ain_turn(embed: Callable[[list[str]], Awaitable[Rows]]) -> AsyncAsk:
     """Ask for one batch after another."""
 
-    async def ask(batches: AsyncBatches) -> AsyncGenerator[Rows, None]:
+    async def ask(batches: AsyncBatches) -> AsyncGenerator[Told, None]:
         done = 0
         async for batch in batches:
-            with _numbered_from(done):
+            with _numbered_from(done, len(batch)):
                 rows = await embed(batch)
             yield rows
             done += len(batch)
@@ -86,10 +108,14 @@ async def achain(
 
 
 @contextmanager
-def _numbered_from(start: int) -> Iterator[None]:
+def _numbered_from(start: int, count: int) -> Iterator[None]:
     """Let an error name its texts by their place among all that was asked."""
     try:
         yield
     except EmbeddingsError as error:
-        error.indices = tuple(index + start for index in error.indices)
+        numbers = range(start, start + count)
+        if error.partial is None:
+            error.indices = tuple(numbers[at] for at in error.indices)
+        else:
+            error.partial = error.partial.renumbered(numbers)
         raise

@@ -5,6 +5,7 @@ permit of the rate limiter where anything has to be asked, the answer, the cache
 an end event. `ask` gets what is left to be asked, batch by batch, as it can put them to
 use, and yields their vectors in order: so many requests are in flight while events
 still come in pairs. `run` and `arun` do the same, and differ in what they wait for.
+A call that fails hands over what it has, see `failing`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from llama_index.core.instrumentation.events.embedding import (
 )
 from llama_index.core.utils import get_tqdm_iterable
 
-from llama_index_together_embed.asking import Ask, AsyncAsk, Rows, achain
-from llama_index_together_embed.known import ROLES, Known, Role
+from llama_index_together_embed.asking import Ask, AsyncAsk, Rows, Told, achain
+from llama_index_together_embed.failing import Failing
+from llama_index_together_embed.known import Known, Role
 from together_embed.errors import EmbeddingsError
 
 if TYPE_CHECKING:
@@ -73,14 +75,16 @@ class Call:
         *,
         show_progress: bool = False,
     ) -> None:
-        model.client.check(texts, role=ROLES[role])
         self._model = model
         self._texts = texts
+        self._failing = Failing(model, texts, role)
+        self._failing.check()
         self._payload = model.to_payload()
         self._known = Known(model, role)
         self._first: dict[str, int] = {}  # where each text stands first
         self._places: list[int] = []  # the same, of those that were asked for
         self._vectors: dict[str, Embedding] = {}
+        self._failed: dict[str, EmbeddingsError] = {}
         self._given: set[str] = set()
         self._open: deque[_Batch] = deque()
         self._results: Rows = []
@@ -99,7 +103,7 @@ class Call:
                     for rows in answers:
                         self._known.put(self._answer(rows))
                         self._finish()
-            self._finish()
+            self._conclude()
         return self._results
 
     async def arun(self, ask: AsyncAsk) -> Rows:
@@ -116,7 +120,7 @@ class Call:
                             self._finish()
                             if free is not None:
                                 free.release()
-            self._finish()
+            self._conclude()
         return self._results
 
     # What is asked.
@@ -171,18 +175,27 @@ class Call:
 
     # What is known.
 
-    def _answer(self, rows: Rows) -> list[tuple[str, Embedding]]:
+    def _answer(self, rows: Told) -> list[tuple[str, Embedding]]:
         """Take the vectors of the oldest question, and return what the cache lacks."""
         batch = next(batch for batch in self._open if batch.asked)
-        pairs = list(zip(batch.asked, rows, strict=True))
+        pairs: list[tuple[str, Embedding]] = []
+        for text, row in zip(batch.asked, rows, strict=True):
+            if isinstance(row, EmbeddingsError):
+                self._failed[text] = row
+            else:
+                pairs.append((text, row))
         self._vectors.update(pairs)
         batch.asked = []
         return pairs
 
     def _finish(self) -> None:
-        """End the batches that are whole, in order."""
+        """End the batches that are whole, in order; one with a failure ends as such."""
         while self._open and not self._open[0].asked:
             batch = self._open[0]
+            if errors := [e for e in map(self._failed.get, batch.texts) if e]:
+                self._end_with(batch, errors[0])
+                self._open.popleft()
+                continue
             rows = [self._give(text) for text in batch.texts]
             self._results.extend(rows)
             batch.event.on_end(
@@ -200,6 +213,17 @@ class Call:
             for _ in batch.texts:
                 next(self._progress)
 
+    def _conclude(self) -> None:
+        """End what is left, and raise where a text was refused: all others are done."""
+        self._finish()
+        for error in self._failed.values():
+            raise error
+
+    def _end_with(self, batch: _Batch, error: BaseException) -> None:
+        batch.event.on_end(payload={EventPayload.EXCEPTION: error})
+        # LlamaIndex's mark that an enclosing trace need not tell it again.
+        error.event_added = True  # type: ignore[attr-defined]
+
     def _give(self, text: str) -> Embedding:
         """Return the text's vector; equal texts get lists of their own."""
         row = self._vectors[text]
@@ -216,11 +240,10 @@ class Call:
             next(self._progress, None)  # lets a bar end at its whole length
         except BaseException as error:
             if isinstance(error, EmbeddingsError):
-                error.indices = tuple(self._places[i] for i in error.indices)
+                asked = [self._texts[place] for place in self._places]
+                self._failing.hand_over(error, asked, self._vectors, self._failed)
             for batch in self._open:
-                batch.event.on_end(payload={EventPayload.EXCEPTION: error})
-                # LlamaIndex's mark that an enclosing trace need not tell it again.
-                error.event_added = True  # type: ignore[attr-defined]
+                self._end_with(batch, error)
             raise
         finally:
             self._progress.close()

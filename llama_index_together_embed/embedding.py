@@ -7,7 +7,6 @@ changed: assigning a field, `model_copy(update=...)` and pickling mean what they
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, dispatcher
@@ -21,8 +20,10 @@ from llama_index.core.callbacks import CallbackManager
 
 from llama_index_together_embed import arguments, carrying
 from llama_index_together_embed.asking import (
+    aby_client,
     ain_turn,
     aone_by_one,
+    by_client,
     in_turn,
     one_by_one,
 )
@@ -274,7 +275,7 @@ class TogetherEmbedding(BaseEmbedding):
         """
         call = Call(self, texts, "text", show_progress=show_progress)
         if self._is_own("_get_text_embeddings"):
-            return call.run(partial(self.client.embed_batches, role="document"))
+            return call.run(by_client(self.client))
         return call.run(in_turn(self._get_text_embeddings))
 
     @dispatcher.span
@@ -284,7 +285,7 @@ class TogetherEmbedding(BaseEmbedding):
         """Do what `get_text_embedding_batch` does, as a coroutine."""
         call = Call(self, texts, "text", show_progress=show_progress)
         if self._is_own("_aget_text_embeddings"):
-            return await call.arun(partial(self.client.aembed_batches, role="document"))
+            return await call.arun(aby_client(self.client))
         return await call.arun(ain_turn(self._aget_text_embeddings))
 
     def _is_own(self, name: str) -> bool:

@@ -17,12 +17,12 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any
 
 from together_embed.engine.job import Job
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import LISTS, Form
-from together_embed.errors import ConfigurationError, EmbeddingsError
+from together_embed.errors import EmbeddingsError
 from together_embed.partial import Partial
 from together_embed.process import Process
 from together_embed.settings import Settings
@@ -30,7 +30,6 @@ from together_embed.transports.tasks import Tasks
 from together_embed.transports.threads import Threads
 
 OnProgress = Callable[[int], object] | None
-OnError = Literal["raise", "return"]
 
 
 class Calls:
@@ -123,7 +122,11 @@ class Calls:
         job = here.job(
             driver.wake, form, role, **driver.seat, ordered=ordered, lenient=lenient
         )
-        yield from driver.run(job, iter(batches))
+        try:
+            yield from driver.run(job, iter(batches))
+        except EmbeddingsError as error:
+            error.partial = _untaken(error, job)
+            raise
 
     async def astream(
         self,
@@ -140,9 +143,13 @@ class Calls:
         job = here.job(
             driver.wake, form, role, **driver.seat, ordered=ordered, lenient=lenient
         )
-        async with aclosing(driver.run(job, batches)) as groups:
-            async for group in groups:
-                yield group
+        try:
+            async with aclosing(driver.run(job, batches)) as groups:
+                async for group in groups:
+                    yield group
+        except EmbeddingsError as error:
+            error.partial = _untaken(error, job)
+            raise
 
     def _partial(
         self,
@@ -151,21 +158,13 @@ class Calls:
         texts: Sequence[str],
         role: Role | None,
     ) -> Partial:
-        def again(numbers: list[int]) -> Partial:
+        def again(numbers: list[int]) -> Any:
             left = [texts[number] for number in numbers]
-            try:
-                return Partial.whole(self.embed(left, LISTS, role, numbers=numbers))
-            except EmbeddingsError as error:
-                return handed_over(error, "return")
+            return self.embed(left, LISTS, role, numbers=numbers)
 
-        async def aagain(numbers: list[int]) -> Partial:
+        async def aagain(numbers: list[int]) -> Any:
             left = [texts[number] for number in numbers]
-            try:
-                return Partial.whole(
-                    await self.aembed(left, LISTS, role, numbers=numbers)
-                )
-            except EmbeddingsError as error:
-                return handed_over(error, "return")
+            return await self.aembed(left, LISTS, role, numbers=numbers)
 
         results, failures, remaining = job.partial()
         if not job.began:  # a text was refused before anything was sent
@@ -174,17 +173,11 @@ class Calls:
         return Partial(results, failures, remaining, again, aagain)
 
 
-def handed_over(error: EmbeddingsError, on_error: OnError) -> Partial:
-    """Return what a call did that went wrong, where its caller wants that.
-
-    Raises:
-        EmbeddingsError: The caller wants the error, or it came before the call began.
-    """
-    if on_error == "raise" or isinstance(error, ConfigurationError):
-        raise error
-    if error.partial is None:
-        raise error
-    return error.partial
+def _untaken(error: EmbeddingsError, job: Job) -> Partial:
+    """Return what a stream has that ended so, but for what was yielded."""
+    results, failures, remaining = job.partial()
+    failures.update(dict.fromkeys(error.indices, error))
+    return Partial(results, failures, remaining)
 
 
 def _some(texts: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from together_embed.address import base_url as canonical
-from together_embed.call import Calls, OnError, OnProgress, handed_over
+from together_embed.call import Calls, OnProgress
 from together_embed.counting import limit_of, spelled
 from together_embed.engine import batching
 from together_embed.engine.lengths import OnLong
@@ -21,7 +21,7 @@ from together_embed.engine.shape import Shape
 from together_embed.engine.stats import Stats
 from together_embed.errors import EmbeddingsError
 from together_embed.key import Key, KeySource
-from together_embed.partial import Partial
+from together_embed.partial import OnError, Partial, handed_over
 from together_embed.settings import OnBatch, Settings, mapping
 from together_embed.streams import Streams
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from together_embed.errors import ConfigurationError, EmbeddingsError
 
+OnError = Literal["raise", "return"]
 Again = Callable[[list[int]], Any]
 AgainAsync = Callable[[list[int]], Awaitable[Any]]
+"""Ask for the texts of these numbers again, and return their rows or raise."""
 
 
 @dataclass
@@ -47,7 +49,11 @@ class Partial:
             return self._rows()
         if self._again is None:
             raise _no_way()
-        return self._merge(self._again(todo))
+        try:
+            more = Partial.whole(self._again(todo))
+        except EmbeddingsError as error:
+            more = handed_over(error, "return")
+        return self._merge(more)
 
     async def aresume(self) -> list[list[float]]:
         """Do what `resume` does, as a coroutine on the running loop."""
@@ -55,18 +61,30 @@ class Partial:
             return self._rows()
         if self._aagain is None:
             raise _no_way()
-        return self._merge(await self._aagain(todo))
+        try:
+            more = Partial.whole(await self._aagain(todo))
+        except EmbeddingsError as error:
+            more = handed_over(error, "return")
+        return self._merge(more)
+
+    def renumbered(self, numbers: Sequence[int]) -> Partial:
+        """Return the same, by the numbers that its texts have in a larger call."""
+        for error in dict.fromkeys(self.failures.values()):
+            error.indices = tuple(numbers[at] for at in error.indices)
+        return Partial(
+            {numbers[at]: row for at, row in self.results.items()},
+            {numbers[at]: error for at, error in self.failures.items()},
+            tuple(numbers[at] for at in self.remaining),
+        )
 
     def _todo(self) -> list[int]:
         return sorted({*self.failures, *self.remaining})
 
     def _merge(self, more: Partial) -> list[list[float]]:
-        todo = self._todo()
-        self.results.update({todo[at]: row for at, row in more.results.items()})
-        self.failures = {todo[at]: error for at, error in more.failures.items()}
-        self.remaining = tuple(todo[at] for at in more.remaining)
-        for error in dict.fromkeys(self.failures.values()):
-            error.indices = tuple(todo[at] for at in error.indices)
+        more = more.renumbered(self._todo())
+        self.results.update(more.results)
+        self.failures, self.remaining = more.failures, more.remaining
+        for error in self.failures.values():
             error.partial = self
         if self.failures:
             raise self.failures[min(self.failures)]
@@ -79,8 +97,21 @@ class Partial:
         return {**self.__dict__, "_again": None, "_aagain": None}
 
 
+def handed_over(error: EmbeddingsError, on_error: OnError) -> Partial:
+    """Return what a call did that went wrong, where its caller wants that.
+
+    Raises:
+        EmbeddingsError: The caller wants the error, or it came before the call began.
+    """
+    if on_error == "raise" or isinstance(error, ConfigurationError):
+        raise error
+    if error.partial is None:
+        raise error
+    return error.partial
+
+
 def _no_way() -> ConfigurationError:
     return ConfigurationError(
-        "what was pickled holds no texts and no client: embed the texts of `failures` "
-        "and `remaining` again"
+        "what was pickled, or comes of a stream, holds no texts and no client: embed "
+        "the texts of `failures` and `remaining` again"
     )

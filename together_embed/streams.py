@@ -15,10 +15,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from together_embed import source
-from together_embed.call import Calls, OnError
+from together_embed.call import Calls
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import LISTS, Arrays
 from together_embed.errors import EmbeddingsError
+from together_embed.partial import OnError
 from together_embed.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,9 +33,31 @@ class Streams:
     _calls: Calls
     _settings: Settings
 
+    @overload
     def embed_batches(
-        self, batches: Iterable[Sequence[str]], *, role: Role | None = None
-    ) -> Generator[list[list[float]], None, None]:
+        self,
+        batches: Iterable[Sequence[str]],
+        *,
+        role: Role | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> Generator[list[list[float]], None, None]: ...
+
+    @overload
+    def embed_batches(
+        self,
+        batches: Iterable[Sequence[str]],
+        *,
+        role: Role | None = None,
+        on_error: Literal["return"],
+    ) -> Generator[list[list[float] | EmbeddingsError], None, None]: ...
+
+    def embed_batches(
+        self,
+        batches: Iterable[Sequence[str]],
+        *,
+        role: Role | None = None,
+        on_error: OnError = "raise",
+    ) -> Generator[list[Any], None, None]:
         """Yield the embeddings of each batch in order, with many requests in flight.
 
         Batches are taken from the iterable as they can be put to use, so that memory
@@ -43,21 +66,49 @@ class Streams:
         Args:
             batches: Any iterable of sequences of texts.
             role: As for `embed`.
+            on_error: With "return", a text that the server refuses ends nothing: its
+                error stands in the place of its embedding.
 
         Raises:
-            EmbeddingsError: As for `embed`; what was yielded before remains right.
+            EmbeddingsError: As for `embed`; what was yielded before remains right, and
+                `results` has what else is there.
         """
-        for _, rows in self._calls.stream(batches, LISTS, role, ordered=True):
+        lenient = on_error == "return"
+        for _, rows in self._calls.stream(
+            batches, LISTS, role, ordered=True, lenient=lenient
+        ):
             yield rows
+
+    @overload
+    def aembed_batches(
+        self,
+        batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
+        *,
+        role: Role | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncGenerator[list[list[float]], None]: ...
+
+    @overload
+    def aembed_batches(
+        self,
+        batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
+        *,
+        role: Role | None = None,
+        on_error: Literal["return"],
+    ) -> AsyncGenerator[list[list[float] | EmbeddingsError], None]: ...
 
     async def aembed_batches(
         self,
         batches: Iterable[Sequence[str]] | AsyncIterable[Sequence[str]],
         *,
         role: Role | None = None,
-    ) -> AsyncGenerator[list[list[float]], None]:
+        on_error: OnError = "raise",
+    ) -> AsyncGenerator[list[Any], None]:
         """Do what `embed_batches` does on the running loop, from either iterable."""
-        run = self._calls.astream(source.each(batches), LISTS, role, ordered=True)
+        lenient = on_error == "return"
+        run = self._calls.astream(
+            source.each(batches), LISTS, role, ordered=True, lenient=lenient
+        )
         async with aclosing(run) as groups:
             async for _, rows in groups:
                 yield rows

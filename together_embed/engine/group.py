@@ -239,12 +239,21 @@ class Group:
         return dict(sorted(found.items()))
 
     def pieces(self) -> Iterator[tuple[int, Any]]:
-        """Yield rows that are next to each other, and errors in the place of rows."""
+        """Yield rows that are next to each other, and errors in the place of rows.
+
+        A list goes out in one piece.
+        """
         if not self._refused:
             yield self.start, self.expand()
             return
         failures = self.failures
         rows, begun = self.expand(), 0
+        if isinstance(rows, list):  # which hold errors as well
+            rows = rows or self._form.empty(self.count, 0)
+            for index, error in failures.items():
+                rows[index - self.start] = error
+            yield self.start, rows
+            return
         for stop in [index - self.start for index in failures] + [self.count]:
             if stop > begun:
                 yield self.start + begun, rows[begun:stop]
@@ -253,11 +262,14 @@ class Group:
             begun = stop + 1
 
     def results(self) -> Iterator[tuple[int, Any]]:
-        """Yield the row of each text that has one, by where in the call it stands."""
+        """Yield a row of its own for each text that has one, by where it stands."""
         places = range(len(self.unique)) if self._places is None else self._places
+        used: set[int] = set()
         for index, place in enumerate(places, self.start):
             if self._known[place]:
-                yield index, self._rows[place]
+                row = self._rows[place]
+                yield index, row.copy() if place in used else row
+                used.add(place)
 
     def expand(self) -> Any:
         """Return a row for every text, in the group's form."""
