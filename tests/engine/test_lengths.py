@@ -187,7 +187,7 @@ def test_a_piece_that_is_refused_takes_its_text_along() -> None:
     group.put(0, [[1.0]], 1)
     assert group.failures == {5: error}
     assert dict(group.results()) == {6: [1.0]}
-    assert list(group.pieces()) == [(5, error), (6, [[1.0]])]
+    assert list(group.pieces()) == [(5, [error, [1.0]])]
 
 
 def test_numbers_whose_squares_overflow_are_merged_all_the_same() -> None:
