@@ -49,7 +49,7 @@ def test_the_batches_in_doubt_go_out_one_by_one() -> None:
     world = limited(10)
     world.embed(TEXTS)
     search = [ask for ask in world.asks if 10 < len(ask.texts) < 100]
-    assert [len(ask.texts) for ask in search[:3]] == [50, 25, 12]
+    assert [len(ask.texts) for ask in search[:3]] == [50, 25, 13]
 
 
 def test_a_text_that_is_refused_is_found_and_named() -> None:
@@ -62,6 +62,68 @@ def test_a_text_that_is_refused_is_found_and_named() -> None:
     error = world.failure(texts)
     assert error.indices == (150,)
     assert len(world.asks) <= 4 + 2 * 7
+
+
+def places(count: int) -> set[int]:
+    return {0, min(1, count - 1), count * 37 // 100, count // 2, count - 1}
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("before", [0, 1], ids=["cold", "warm"])
+def test_a_refused_text_costs_twice_the_logarithm_of_its_batch(
+    status: int, before: int
+) -> None:
+    for count in range(1, 101):
+        for place in places(count):
+            at = before * count + place
+            texts = [f"t{number:03}" for number in range((1 + before) * count)]
+            world = World(
+                lambda ask, wrong=texts[at]: (  # type: ignore[misc]
+                    bad(status) if wrong in ask.texts else good(ask.texts)
+                ),
+                batch_size=count,
+                limit=1 if before else 4,
+            )
+            run = world.start([texts])
+            world.carry(run)
+            results, failures, remaining = run.job.partial()
+            assert len(results) == len(texts) - 1
+            assert list(failures) == [at]
+            assert remaining == ()
+            extra = len(world.asks) - (1 + before)
+            assert extra <= 2 * math.ceil(math.log2(count)), (count, place)
+
+
+@pytest.mark.parametrize("limit", [1, 20])
+@pytest.mark.parametrize("most", [7, 32, 1000])
+def test_refused_texts_at_the_start_of_a_clients_first_call_cost_no_others(
+    limit: int, most: int
+) -> None:
+    texts = [f"t{number}" for number in range(300)]
+    wrong = set(texts[:3])
+
+    def serve(ask: Ask) -> Served:
+        right = len(ask.texts) <= most and not wrong & {*ask.texts}
+        return good(ask.texts) if right else bad(400)
+
+    world = World(serve, batch_size=100, limit=limit)
+    run = world.start([texts])
+    world.carry(run)
+    results, failures, _ = run.job.partial()
+    assert list(failures) == [0, 1, 2]
+    assert len(results) == 297
+
+
+def test_of_few_texts_each_is_tried_however_many_are_refused() -> None:
+    def serve(ask: Ask) -> Served:
+        return good(ask.texts) if ask.texts == ["t9"] else bad(400)
+
+    world = World(serve, batch_size=10)
+    run = world.start([[f"t{number}" for number in range(10)]])
+    world.carry(run)
+    results, failures, _ = run.job.partial()
+    assert list(failures) == list(range(9))
+    assert list(results) == [9]
 
 
 def test_a_refused_text_does_not_make_others_smaller_for_ever() -> None:
@@ -77,6 +139,8 @@ def test_a_413_is_about_bytes_unless_as_many_were_carried() -> None:
     assert portion.refused(100, 8_000, by_bytes=True)
     assert portion.allot() == (math.inf, 4_000)
     assert portion.in_doubt
+    portion.carried(50, 3_900)
+    assert portion.in_doubt  # it may be a text of the other half
     portion.carried(50, 3_900)
     assert not portion.in_doubt
 

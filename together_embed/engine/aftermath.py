@@ -169,8 +169,12 @@ class Aftermath:
         ):
             return False
         portion, by_bytes = self._dialect.portion, error.status == 413
-        if not portion.refused(count, batch.size, by_bytes=by_bytes):
-            batch.most = count // 2  # larger ones were carried: it is one of its texts
+        batch.most = (count + 1) // 2
+        doubt = portion.refused(count, batch.size, by_bytes=by_bytes)
+        if doubt is None:  # larger ones were carried: it is one of its texts
+            portion.acquit(batch.doubts)
+        else:
+            batch.doubts = (*batch.doubts, doubt)
         return True
 
     def _minds_encoding(self, error: StatusError) -> bool:

@@ -68,3 +68,11 @@ class Agenda:
         if rest and not (self._ready and batching.join(rest, self._ready[0])):
             self._ready.appendleft(rest)
         return batch
+
+    def put_largest_first(self) -> None:
+        """Let large batches go out before small ones, the remains of refused ones.
+
+        They show whether the server takes other texts than those that it refused.
+        """
+        by_count = sorted(self._ready, key=lambda one: one.stop - one.start)
+        self._ready = deque(by_count[::-1])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from together_embed.engine import wire
 from together_embed.engine.group import Group
+from together_embed.engine.portion import Doubt
 from together_embed.engine.stats import Course
 from together_embed.errors import Attempt, InputError
 
@@ -22,6 +23,8 @@ class Batch:
         most: How many texts of it may go out together; 0 is all.
         plain: It is to be asked for without `encoding_format`, after one try with it.
         course: What it has been through, in numbers.
+        doubts: The refusals of larger batches with these texts that may have been
+            about the size.
         starts: How many of the tries met a deployment that was starting.
         started_at: When the first of them did.
     """
@@ -35,6 +38,7 @@ class Batch:
     stale: int = 0
     plain: bool = False
     course: Course = field(default_factory=Course)
+    doubts: tuple[Doubt, ...] = ()
     starts: int = 0
     started_at: float | None = None
 

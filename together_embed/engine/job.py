@@ -51,6 +51,8 @@ from together_embed.errors import (
 
 LONE_REFUSALS = 3
 """So many texts refused one by one, and none ever taken: it is not about the texts."""
+FEW = 8
+"""Texts that are asked for all the same: where so few are left, it costs little."""
 
 
 class Job:
@@ -528,16 +530,25 @@ class Job:
             error.attempts = (*batch.tries, last)
         alone = isinstance(error, OF_A_TEXT) and batch.stop - batch.start == 1
         self._alone += alone
-        lone = self._carried or self._alone < LONE_REFUSALS
-        if isinstance(error, OF_A_TEXT) and alone and lone:
+        if isinstance(error, OF_A_TEXT) and alone and self._is_about_texts:
             self._refuse(batch, error)
         else:
             self._failure = self._failure or error
         reason = error.message if isinstance(error, EmbeddingsError) else str(error)
         self._tell(batch, now, status=over.status, error=type(error), reason=reason)
 
+    @property
+    def _is_about_texts(self) -> bool:
+        """Whether what is refused one by one may be refused for itself."""
+        if self._carried or self._undigested or self._alone < LONE_REFUSALS:
+            return True
+        return len(self._groups.missing_indices()) <= FEW
+
     def _refuse(self, batch: Batch, error: EmbeddingsError) -> None:
         (error.length,) = map(len, batch.texts)
+        self._dialect.portion.acquit(batch.doubts)
+        if not self._carried:
+            self._agenda.put_largest_first()
         batch.group.refuse(batch.start, error)
         self._guest.settle(batch.group, batch.texts)
         self._settle(batch.group, 0)

@@ -4,7 +4,9 @@ Limits on a batch are announced nowhere. A 400, 413 or 422 may be about the numb
 texts, about their bytes, or about one of them. What was carried before tells: a request
 no larger than one that was carried is refused for a text of its own, and is halved
 until that text stands alone. Otherwise the size is halved for everybody, one request at
-a time, until one is carried; from there a larger one is tried now and then.
+a time, until one is carried; from there a larger one is tried now and then. Where that
+search ends at a text that is refused for itself, it was about that text: the refusals
+of the requests that held it are taken back.
 
 A `Portion` belongs to a client. Jobs of several threads use it without a lock: at worst
 a number is a moment old, and one request more is refused.
@@ -13,6 +15,8 @@ a number is a moment old, and one request more is refused.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from contextlib import suppress
 
 PROBE = 32
 """Requests carried between two tries of a larger one."""
@@ -35,7 +39,7 @@ class Measure:
     def __init__(self) -> None:
         self.limit = math.inf
         self.carried = 0.0
-        self._refused = self._refused_before = math.inf  # the smallest that was
+        self._refused: list[float] = []  # each smaller than those before
 
     @property
     def in_doubt(self) -> bool:
@@ -44,26 +48,42 @@ class Measure:
 
     def refuse(self, size: float) -> None:
         """Halve the limit, or fall back to what was carried."""
-        if size < self._refused:
-            self._refused, self._refused_before = size, self._refused
-        self.limit = max(1.0, self.carried, min(self.limit, size // 2))
+        if size < self._least:
+            self._refused.append(size)
+        self.limit = max(1.0, self.carried, min(self.limit, -(-size // 2)))
 
-    def acquit(self) -> None:
-        """Take the last refusal back: it was not about the size."""
-        self._refused = self._refused_before
-        self.limit = math.inf if self._refused == math.inf else self.carried
+    def acquit(self, size: float) -> None:
+        """Take a refusal back: it was not about the size."""
+        with suppress(ValueError):
+            self._refused.remove(size)
+        self._settle()
 
     def carry(self, size: float) -> None:
         """Remember what was carried; it becomes the limit where there is one."""
         self.carried = max(self.carried, size)
         if self.limit < math.inf:
-            self.limit = self.carried
+            self._refused = [size for size in self._refused if size > self.carried]
+            self._settle()
+
+    def _settle(self) -> None:
+        least = self._least
+        limit = math.inf if least == math.inf else self.carried or -(-least // 2)
+        self.limit = max(1.0, limit)
+
+    @property
+    def _least(self) -> float:
+        return min(self._refused, default=math.inf)
 
     def next_try(self) -> float:
         """Return the size halfway to what was refused, or the limit if that is near."""
-        if self._refused - self.carried > max(1.0, self.carried / NEAR):
-            return (self.carried + self._refused) // 2
+        least = self._least
+        if least - self.carried > max(1.0, self.carried / NEAR):
+            return (self.carried + least) // 2
         return self.limit
+
+
+Doubt = tuple[Measure, float]
+"""A refusal that may be about a size: the measure, and how large the request was."""
 
 
 class Portion:
@@ -73,11 +93,12 @@ class Portion:
         self._texts = Measure()
         self._bytes = Measure()
         self._carried = 0  # requests, since a larger one was tried
+        self._halves = 0  # of the last that was refused, to be answered
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a size was refused, and none carried since."""
-        return self._texts.in_doubt or self._bytes.in_doubt
+        """Whether it may still be a text that was refused: not both halves are back."""
+        return self._texts.in_doubt or self._bytes.in_doubt or self._halves > 0
 
     @property
     def largest(self) -> int | None:
@@ -98,9 +119,10 @@ class Portion:
         self._texts.carry(texts)
         self._bytes.carry(size)
         self._carried += 1
+        self._halves = max(0, self._halves - 1)
 
-    def refused(self, texts: int, size: int, *, by_bytes: bool) -> bool:
-        """Learn from a refusal; return whether the size may be to blame.
+    def refused(self, texts: int, size: int, *, by_bytes: bool) -> Doubt | None:
+        """Learn from a refusal; return the doubt, if the size may be to blame.
 
         Args:
             texts: How many texts the request held.
@@ -110,10 +132,16 @@ class Portion:
         near = 1 if by_bytes else LIKENESS
         many, large = texts > self._texts.carried, size > self._bytes.carried * near
         if not (many or large):
-            self._texts.acquit()
-            self._bytes.acquit()
-        elif large and (by_bytes or not many):
-            self._bytes.refuse(size)
-        else:
-            self._texts.refuse(texts)
-        return many or large
+            return None
+        about_bytes = large and (by_bytes or not many)
+        doubt = (self._bytes, size) if about_bytes else (self._texts, texts)
+        measure, refused = doubt
+        measure.refuse(refused)
+        self._halves = 2
+        return doubt
+
+    def acquit(self, doubts: Iterable[Doubt]) -> None:
+        """Take refusals back that a text was to blame for."""
+        self._halves = 0
+        for measure, size in doubts:
+            measure.acquit(size)
