@@ -44,7 +44,9 @@ class Failing:
         try:
             self._model.client.check(self._texts, role=ROLES[self._role])
         except EmbeddingsError as error:
-            error.partial = self._partial({}, dict.fromkeys(error.indices, error))
+            error.partial = self._partial(
+                error, {}, dict.fromkeys(error.indices, error)
+            )
             raise
 
     def hand_over(
@@ -77,17 +79,21 @@ class Failing:
             for later, place in enumerate(where[text])
         }
         failures = {at: each for text, each in failed.items() for at in where[text]}
-        partial = self._partial(results, failures)
+        partial = self._partial(error, results, failures)
         for each in dict.fromkeys([error, *failed.values()]):
             named = (place for at in each.indices for place in where[asked[at]])
             each.indices = tuple(sorted(named))
             each.partial = partial
 
     def _partial(
-        self, results: dict[int, Embedding], failures: dict[int, EmbeddingsError]
+        self,
+        error: EmbeddingsError,
+        results: dict[int, Embedding],
+        failures: dict[int, EmbeddingsError],
     ) -> Partial:
         numbers = range(len(self._texts))
-        return Partial(
+        return Partial.left_by(
+            error,
             {n: results[n] for n in numbers if n in results},
             {n: failures[n] for n in numbers if n in failures},
             tuple(n for n in numbers if n not in results and n not in failures),

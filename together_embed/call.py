@@ -170,14 +170,14 @@ class Calls:
         if not job.began:  # a text was refused before anything was sent
             failures = dict.fromkeys(error.indices, error)
             remaining = tuple(n for n in range(len(texts)) if n not in failures)
-        return Partial(results, failures, remaining, again, aagain)
+        return Partial.left_by(error, results, failures, remaining, again, aagain)
 
 
 def _untaken(error: EmbeddingsError, job: Job) -> Partial:
     """Return what a stream has that ended so, but for what was yielded."""
     results, failures, remaining = job.partial()
     failures.update(dict.fromkeys(error.indices, error))
-    return Partial(results, failures, remaining)
+    return Partial.left_by(error, results, failures, remaining)
 
 
 def _some(texts: Sequence[str]) -> bool:

@@ -6,7 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from together_embed.errors import ConfigurationError, EmbeddingsError
+from together_embed.errors import (
+    ConfigurationError,
+    EmbeddingsError,
+    ModelDriftError,
+)
 
 OnError = Literal["raise", "return"]
 Again = Callable[[list[int]], Any]
@@ -37,6 +41,26 @@ class Partial:
     def whole(cls, rows: Sequence[Any]) -> Partial:
         """Return the state of a call that has a vector for every text."""
         return cls(dict(enumerate(rows)), {})
+
+    @classmethod
+    def left_by(
+        cls,
+        error: EmbeddingsError,
+        results: dict[int, Any],
+        failures: dict[int, EmbeddingsError],
+        remaining: tuple[int, ...],
+        again: Again | None = None,
+        aagain: AgainAsync | None = None,
+    ) -> Partial:
+        """Return the state of a call that ended with an error.
+
+        Where that is another model, its vectors are no results; since it can be noticed
+        after some answers only, none of the call's are.
+        """
+        if isinstance(error, ModelDriftError):
+            failures = dict.fromkeys(sorted({*results, *failures, *remaining}), error)
+            results, remaining = {}, ()
+        return cls(results, failures, remaining, again, aagain)
 
     def resume(self) -> list[list[float]]:
         """Ask again for what failed or remained, and return all vectors in order.

@@ -14,7 +14,6 @@ import pytest
 from together_embed import EmbeddingsClient
 from together_embed.errors import (
     ConfigurationError,
-    InvalidResponseError,
     LongInputWarning,
     ModelDriftError,
     ModelDriftWarning,
@@ -219,7 +218,7 @@ def test_kept_rows_of_another_width_are_never_mixed_with_the_others(
         with Store(path) as store:
             store.put((key, [1.0] * 4) for key in keys[:1])
             store.forget(keys[-1:])
-        with pytest.raises(InvalidResponseError, match="not 4"):
+        with pytest.raises(ModelDriftError, match="not 4"):
             getattr(client, form)(TEXTS)
 
 

@@ -34,6 +34,7 @@ from together_embed.errors import (
     InputError,
     InvalidResponseError,
     LongInputWarning,
+    ModelDriftError,
     RateLimitError,
 )
 
@@ -439,8 +440,8 @@ def test_vectors_of_another_width_than_those_that_a_store_knows_are_wrong() -> N
         group.recall(start, [("f", bytes(8)) if t == "a" else None for t in texts])
     run.job.add(group)
     world.carry(run)
-    assert isinstance(run.error, InvalidResponseError)
-    assert run.error.attempts[0].reason == "row 0 is 3 wide, not 2"
+    assert isinstance(run.error, ModelDriftError)
+    assert run.error.message.startswith("row 0 is 3 wide, not 2, as wide as")
     assert world.stats.recalled == 1
 
 

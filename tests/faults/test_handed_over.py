@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from math import ceil, log2
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,3 +228,44 @@ def test_batches_may_yield_errors_in_the_place_of_vectors(
         ]
         a, b, c = rows(endpoint, ["a", "b", "c"])
         assert told == [[a, wrong, b, wrong], [], [wrong], [a, c]]
+
+
+def test_of_another_model_nothing_is_handed_over_and_to_go_on_says_so_again(
+    way: Way, make: Any, tmp_path: Path
+) -> None:
+    told = {"cache": str(tmp_path / "vectors.db"), "batch_size": 5}
+    with LocalEndpoint(dimension=8) as endpoint:
+        url, port = endpoint.base_url, endpoint.port
+        model = make(way, url, **told)
+        known = way.embed(model, TEXTS[:10])
+        way.close(model)
+    with LocalEndpoint(dimension=8, port=port, answer_model="another") as endpoint:
+        model = make(way, url, on_drift="error", canary=False, **told)
+        with pytest.raises(errors.ModelDriftError, match="'another'") as raised:
+            way.embed(model, TEXTS)
+        with pytest.raises(errors.ModelDriftError, match="'another'") as again:
+            resumed(way, raised.value)
+        for error in (raised.value, again.value):
+            assert error.results == {}
+            assert list(error.failures) == list(range(60))
+        assert way.embed(model, TEXTS[:10]) == known
+        lenient = make(way, url, **told)
+        with pytest.warns(errors.ModelDriftWarning, match="'another'"):
+            assert way.embed(lenient, TEXTS) == rows(endpoint, TEXTS)
+
+
+def test_where_errors_are_returned_another_model_is_told_of_as_well(
+    make: Any, tmp_path: Path
+) -> None:
+    told = {"cache": str(tmp_path / "vectors.db"), "on_drift": "error"}
+    with LocalEndpoint(dimension=8) as endpoint:
+        url, port = endpoint.base_url, endpoint.port
+        make(WAYS[0], url, **told).embed(TEXTS[:1])
+    with LocalEndpoint(dimension=9, port=port):
+        client: EmbeddingsClient = make(WAYS[0], url, **told)
+        partial = client.embed(TEXTS[:3], on_error="return")
+        assert partial.results == {}
+        assert {type(e) for e in partial.failures.values()} == {errors.ModelDriftError}
+        with pytest.raises(errors.ModelDriftError) as raised:
+            list(client.embed_batches([TEXTS[:3]]))
+        assert raised.value.results == {}

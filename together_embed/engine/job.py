@@ -35,7 +35,7 @@ from together_embed.engine.intake import Intake
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
-from together_embed.engine.rows import LISTS, Form, InvalidReply
+from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
 from together_embed.engine.sharing import PATIENCE, Delivery, Guest, Sharing
 from together_embed.engine.signals import Report, Verdict
 from together_embed.engine.stats import BatchStats, Tally
@@ -46,6 +46,7 @@ from together_embed.errors import (
     ConfigurationError,
     DeadlineExceededError,
     EmbeddingsError,
+    ModelDriftError,
     RequestError,
 )
 
@@ -98,7 +99,7 @@ class Job:
         self._began_at = now
         self._held_since: float | None = None
         self._held = 0.0  # seconds, since something was launched
-        self._carried = False
+        self._carried = self._recalled = False
         self._alone = 0
         self.fresh: deque[tuple[list[str], Answer]] = deque()
         self._line = flow.join(wake)
@@ -139,6 +140,7 @@ class Job:
             plan.ready()
         recalled = group.recalled
         if recalled:
+            self._recalled = True
             self._width = self._width or group.width
             self._tally.add(recalled=recalled)
             self._settle(group, recalled)
@@ -299,6 +301,9 @@ class Job:
                 return
             late = self._is_late(now)
             fate = self._aftermath.invalid(ticket, error, now, late=late)
+            if isinstance(fate, Over) and self._differs_from_the_store(error):
+                drift = f"{error}, as wide as what the store holds"
+                fate = Over(ModelDriftError(drift), fate.status)
             self._go_on(ticket, fate, now)
             return
         if self._plan.keeps:
@@ -320,6 +325,9 @@ class Job:
         self._settle(batch.group, done)
         if self._on_batch is not None:
             self._tell_of(batch, answer, now)
+
+    def _differs_from_the_store(self, error: InvalidReply) -> bool:
+        return self._recalled and isinstance(error, OtherWidth)
 
     def _tell_of(self, batch: Batch, answer: Answer, now: float) -> None:
         packed = isinstance(answer.embeddings[0], bytes)
