@@ -1,6 +1,6 @@
 """Show what an aim that is not reached is made of: what each layer costs by itself.
 
-    python benchmarks/layers.py [--rounds N] [--peers FOLDER]
+    python benchmarks/layers.py [--rounds N] [--page FILE]
 
 Between the floor and our own path stand programs by hand that do one thing more than
 the floor (`clients/bare.py`), without any check, retry or limit. Every run has a
@@ -25,6 +25,7 @@ from clients.ours import ADAPTIVE
 from clients.rust import RUST
 from goals import FLOOR_SYNC, SYNC_RUST
 from machine import describe_machine
+from pages import put
 from processes import Cores, interpreter, make_peers, run_client, serving
 from report import QUIET
 from runs import FLOOR, LIMITED, LIMITED_BATCH, QUERIES, SERVERS
@@ -138,9 +139,12 @@ def main() -> None:
     stacks = [stack for stack in STACKS if options.only in stack.title]
     cores = Cores.share_out()
     runs = run_all(stacks, options, cores)
-    print(f"{describe_machine(cores)} {options.rounds} round(s).\n")
+    lines = [f"{describe_machine(cores)} Medians of {options.rounds} round(s)."]
     for stack in stacks:
-        show(stack, runs)
+        lines += ["", *table(stack, runs)]
+    print("\n".join(lines))
+    if options.page:
+        options.page.write_text(put(options.page, "layers", "\n".join(lines)))
 
 
 def read_options() -> argparse.Namespace:
@@ -149,6 +153,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=16_384)
     parser.add_argument("--peers", type=Path, help="an environment that has them")
+    parser.add_argument("--page", type=Path, help="bring the tables into this page")
     parser.add_argument("--only", default="", help="a part of a title")
     return parser.parse_args()
 
@@ -199,25 +204,24 @@ def _run(
     return min(tries, key=lambda tried: tried["others"])
 
 
-def show(stack: Stack, runs: Runs) -> None:
-    """Print a table of medians."""
+def table(stack: Stack, runs: Runs) -> list[str]:
+    """Return a table of medians."""
     names = ["CPU", "wall", "CPU, of the first", "wall, of the first"]
     if stack.layers[0].server == CAP:
         names = ["share", "refused"]
-    print(f"| {stack.title}; aim {stack.aim} | {' | '.join(names)} |")
-    print("|---|" + "---:|" * len(names))
+    lines = [f"| {stack.title}; aim {stack.aim} | {' | '.join(names)} |"]
+    lines.append("|---|" + "---:|" * len(names))
     found = [runs[one.client, one.server, one.concurrency] for one in stack.layers]
     for layer, here in zip(stack.layers, found, strict=True):
-        if layer.server == CAP:
-            shares = [
-                median(run["server"][name] for run in here)
-                for name in ("share", "refused_share")
-            ]
-            cells = [f"{share:.1%}" for share in shares]
-        else:
-            cells = [*_times(here), *_ratios(here, found[0])]
-        print(f"| {layer.name} | {' | '.join(cells)} |")
-    print()
+        limited = layer.server == CAP
+        cells = _shares(here) if limited else [*_times(here), *_ratios(here, found[0])]
+        lines.append(f"| {layer.name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _shares(runs: list[dict[str, Any]]) -> list[str]:
+    names = ("share", "refused_share")
+    return [f"{median(run['server'][name] for run in runs):.1%}" for name in names]
 
 
 def _times(runs: list[dict[str, Any]]) -> list[str]:

@@ -15,7 +15,6 @@ from report import spelled, verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 JSON = "docs/benchmark.json"
-BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 IN_SHORT = (
     ("Lists, float answers, async: of aiohttp by hand", "core"),
     ("Lists, float answers, sync: of requests by hand", "core"),
@@ -60,15 +59,16 @@ def made(found: dict[str, Any], root: Path = ROOT) -> dict[str, str]:
     return {
         "docs/pictures/benchmark.svg": speed,
         "docs/pictures/benchmark-manners.svg": manners,
-        **{name: _put(root / name, text) for name, text in pages.items()},
+        **{name: put(root / name, "benchmark", text) for name, text in pages.items()},
     }
 
 
-def _put(path: Path, text: str) -> str:
-    """Return a page with `text` between its marks."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+def put(path: Path, name: str, text: str) -> str:
+    """Return a page with `text` between the marks of that name."""
+    begin, end = (f"<!-- {name}: {side} -->" for side in ("begin", "end"))
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def _whole(found: dict[str, Any]) -> str:
