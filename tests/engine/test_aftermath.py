@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,7 @@ from together_embed.engine.lengths import Limit
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.portion import NEAR, PROBE, Portion
 from together_embed.engine.quota import Quota
+from together_embed.engine.rows import Arrays, Form, Lists
 from together_embed.engine.shape import Shape
 from together_embed.engine.signals import Report, Verdict
 from together_embed.engine.stats import Tally
@@ -124,15 +126,35 @@ def test_each_wrong_answer_is_told_of_in_words() -> None:
     assert [attempt.reason for attempt in error.attempts] == ["0 rows for 1 texts"] * 2
 
 
-def test_where_dimensions_are_not_honoured_it_is_not_asked_again() -> None:
-    world = World(width=4)
+def with_rows(*rows: list[float]) -> Reply:
+    data = [{"index": at, "embedding": row} for at, row in enumerate(rows)]
+    return Reply(200, {}, json.dumps({"data": data}).encode())
+
+
+@pytest.mark.parametrize(("width", "asks"), [(2, 1), (4, 3)])
+def test_where_dimensions_are_not_honoured_it_is_told_soon(
+    width: int, asks: int
+) -> None:
+    world = World(width=width)
     error = world.failure(["a"])
     assert isinstance(error, InvalidResponseError)
-    assert statuses(error) == [200]
-    assert "does not honour dimensions" in str(error)
-    assert len(world.asks) == 1
+    assert statuses(error) == [200] * asks  # a narrow row may have lost numbers
+    assert f"row 0 is 3 wide, not {width}: the server does not honour" in str(error)
+    assert len(world.asks) == asks
     other = World(script(WRONG), width=3)
     assert other.embed(["a"]) == [vector("a")]  # wrong in another way: asked again
+
+
+@pytest.mark.parametrize("form", [Lists, Arrays])
+@pytest.mark.parametrize("damaged", [[[1.0, 2.0], [3.0]], [[1.0, 2.0]] * 2, [[], []]])
+def test_a_row_that_lost_numbers_does_not_say_that_dimensions_are_not_honoured(
+    damaged: list[list[float]], form: type[Form]
+) -> None:
+    for other in ([], [1.0, 2.0, 3.0, 4.0]):
+        rest = with_rows(other, vector("b"))
+        world = World(script(with_rows(*damaged), rest, None), width=3)
+        assert len(world.embed(["a", "b"], form=form())) == 2
+        assert len(world.asks) == 3
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,9 @@ class World:
         runs.append(Run(job, iter(groups), due_at=self.now))
         return runs[0]
 
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    def embed(self, texts: Sequence[str], **seat: object) -> list[list[float]]:
         """Carry out one call, to its vectors or its error."""
-        run = self.start([texts])
+        run = self.start([texts], **seat)
         self.carry(run)
         if run.error is not None:
             raise run.error

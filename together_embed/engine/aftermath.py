@@ -43,6 +43,10 @@ OF_A_TEXT = (
 """What a server may answer to a request that is too large, or holds a text that it does
 not take: 400, 403, 413, 422. Such a batch is halved until the text stands alone."""
 
+NARROW = 2
+"""So many answers to a batch that are narrower than what was asked for may be damaged;
+one more that is exactly like them is not."""
+
 
 class First:
     """The batch is the next to go out."""
@@ -142,12 +146,19 @@ class Aftermath:
     ) -> Fate:
         """Decide after a 200 that is no answer; the arguments are those of `lost`."""
         self.count(wrong)
-        if isinstance(wrong, OtherWidth) and self._plan.width is not None:
+        if self._shows_other_dimensions(ticket.batch, wrong):
             ignored = f"{wrong}: the server does not honour dimensions"
             return Over(InvalidResponseError(ignored), 200)
         return self._again(
             ticket, InvalidResponseError(str(wrong)), 200, now, late=late
         )
+
+    def _shows_other_dimensions(self, batch: Batch, wrong: InvalidReply) -> bool:
+        """Tell a server that has a width of its own from one that lost some numbers."""
+        if self._plan.width is None or not isinstance(wrong, OtherWidth):
+            return False
+        before = [one.reason for one in batch.tries]
+        return wrong.wider or before.count(str(wrong)) >= NARROW
 
     def count(self, what: Outcome | InvalidReply) -> None:
         """Count a failure."""

@@ -34,7 +34,15 @@ class InvalidReply(Exception):  # noqa: N818 - it names an answer
 
 
 class OtherWidth(InvalidReply):
-    """A row is not as wide as the others, or as was asked for."""
+    """All rows are of one width, which is another than it should be.
+
+    Attributes:
+        wider: They are wider; a row that lost some of its numbers is not.
+    """
+
+    def __init__(self, words: str, *, wider: bool) -> None:
+        super().__init__(words)
+        self.wider = wider
 
 
 class Form(Protocol):
@@ -74,7 +82,8 @@ class Lists:
         for number, embedding in enumerate(embeddings):
             found = _width(embedding, number)
             width = width or found
-            _check_width(found, width, number)
+            if not found or found != width:
+                raise _mismatch(embeddings, number, width)
             block.append(_floats(embedding, number))
         spare(block)
         return block
@@ -123,11 +132,13 @@ class Arrays:
         """Return an array of shape (len(embeddings), width)."""
         numpy = self._np
         width = width or _width(embeddings[0], 0)
-        _check_width(width, width, 0)
+        if not width:
+            raise _mismatch(embeddings, 0, width)
         block = self.empty(len(embeddings), width)
         packer, flat = Struct(f"={width}f"), block.data.cast("B")
         for number, embedding in enumerate(embeddings):
-            _check_width(_width(embedding, number), width, number)
+            if _width(embedding, number) != width:
+                raise _mismatch(embeddings, number, width)
             if isinstance(embedding, bytes):
                 block[number] = numpy.frombuffer(embedding, "<f4")
                 continue
@@ -172,9 +183,13 @@ def _width(embedding: Embedding, number: int) -> int:
     return len(embedding) // 4
 
 
-def _check_width(found: int, width: int, number: int) -> None:
-    if not found or found != width:
-        raise OtherWidth(f"row {number} is {found} wide, not {width or 'wider'}")
+def _mismatch(embeddings: Sequence[Embedding], number: int, width: int) -> InvalidReply:
+    """Say that a row is not as wide as it should be, and whether that goes for all."""
+    found = _width(embeddings[number], number)
+    words = f"row {number} is {found} wide, not {width or 'wider'}"
+    if found and len({*map(len, embeddings)}) == 1:
+        return OtherWidth(words, wider=found > width)
+    return InvalidReply(words)
 
 
 def _infinite(number: int) -> InvalidReply:
