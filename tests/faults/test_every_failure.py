@@ -11,7 +11,14 @@ import pytest
 from together_embed import errors
 from together_embed.engine.retry import EARLY_CLOSES_FREE
 from together_embed.local import Fault, LocalEndpoint
-from together_embed.local.faults import BROKEN, EVERY_WAY, LAWFUL, PASSING, WRONG
+from together_embed.local.faults import (
+    BROKEN,
+    EVERY_WAY,
+    FATAL,
+    LAWFUL,
+    PASSING,
+    WRONG,
+)
 
 from .raw import right, vector
 from .sizes import sized
@@ -31,7 +38,19 @@ def named(fault: Fault) -> str:
     return f"{fault.status}-{fault.shape}" if fault.kind == "status" else fault.kind
 
 
-@pytest.mark.parametrize("fault", PASSING + BROKEN + WRONG + LAWFUL, ids=named)
+# What an answer that is too long leaves on its connection costs another request.
+HARMFUL = tuple(
+    Fault(kind, size=1 << 21, seconds=0.0)
+    for kind in (
+        *("flood", "nested", "bomb", "long_header", "long_length"),
+        *("delay", "drip"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "fault", PASSING + BROKEN + WRONG + LAWFUL + HARMFUL, ids=named
+)
 def test_each_failure_alone_costs_the_requests_that_met_it(
     way: Way, make: Any, endpoint: LocalEndpoint, fault: Fault
 ) -> None:
@@ -40,6 +59,20 @@ def test_each_failure_alone_costs_the_requests_that_met_it(
     assert way.embed(model, TEXTS[:60]) == right(TEXTS[:60])
     assert endpoint.requests == 6 + endpoint.failed
     assert endpoint.failed <= 2
+
+
+@pytest.mark.parametrize("fault", FATAL, ids=named)
+def test_what_asking_again_does_not_cure_is_raised_at_once_on_each_way(
+    way: Way, make: Any, endpoint: LocalEndpoint, fault: Fault
+) -> None:
+    endpoint.script([fault])
+    model = make(way, endpoint.base_url, encoding_format="float")
+    with pytest.raises(errors.StatusError) as raised:
+        way.embed(model, TEXTS[:1])
+    assert raised.value.status == fault.status
+    assert not raised.value.transient
+    assert endpoint.requests == 1
+    assert way.embed(model, TEXTS[:1]) == right(TEXTS[:1])
 
 
 @pytest.mark.parametrize("seed", range(sized(1, 20)))
