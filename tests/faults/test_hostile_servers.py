@@ -6,6 +6,7 @@ read no more than it must, and embeds as if nothing had been once the server is 
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
@@ -24,7 +25,7 @@ from together_embed import errors
 from together_embed.transports.route import MAX_ERROR, MAX_REPLY
 
 from .raw import Act, Exchange, RawServer, answer, body_for, http, right
-from .ways import Way
+from .ways import WAYS, Way
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 TEXTS = ["one text", "another"]
@@ -140,6 +141,36 @@ def test_a_deadline_ends_a_call_and_its_requests(
     assert server.connections <= 2
 
 
+@pytest.mark.parametrize("way", WAYS[1::2], ids=lambda way: way.name)
+async def test_a_cancelled_call_leaves_no_task_and_closes_what_it_had_open(
+    way: Way, brief_waits: None, server: RawServer
+) -> None:
+    met, ended = threading.Semaphore(0), threading.Semaphore(0)
+
+    def waiting_for_the_end(exchange: Exchange) -> None:
+        met.release()
+        exchange.connection.settimeout(PATIENCE)
+        exchange.connection.recv(1)
+        ended.release()
+
+    server.act = waiting_for_the_end
+    model = way.make(server.url, batch_size=1, max_concurrency=3)
+    texts = [f"text {number}" for number in range(9)]
+    call = asyncio.create_task(getattr(model, way.method)(texts))
+    for _ in range(3):
+        assert await asyncio.to_thread(met.acquire, timeout=PATIENCE)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    for _ in range(3):  # each of its connections ends by the client's hand
+        assert await asyncio.to_thread(ended.acquire, timeout=PATIENCE)
+    server.act = answer
+    assert await getattr(model, way.method)(TEXTS) == right(TEXTS)
+    assert server.requests == 3 + len(TEXTS)
+    await way.client(model).aclose()
+
+
 # Servers that send too much
 
 
@@ -176,19 +207,19 @@ def ten_gigabytes_until_the_end(exchange: Exchange) -> None:
     ids=lambda given: getattr(given, "__name__", ""),
 )
 def test_of_ten_gigabytes_no_more_is_read_than_a_right_answer_could_be(
-    transport: Way, make: Any, server: RawServer, act: Act, most: int
+    way: Way, make: Any, server: RawServer, act: Act, most: int
 ) -> None:
     server.act = act
-    model = make(transport, server.url, max_retries=0)
+    model = make(way, server.url, max_retries=0)
     with pytest.raises(errors.InvalidResponseError, match="larger"):
-        transport.embed(model, TEXTS)
+        way.embed(model, TEXTS)
     assert server.requests == 1
     assert server.sent <= most + BUFFERED
 
 
 @pytest.mark.parametrize("act", [ten_gigabytes_announced, ten_gigabytes_in_chunks])
 def test_of_an_error_of_ten_gigabytes_an_excerpt_is_read(
-    transport: Way, make: Any, server: RawServer, act: Act
+    way: Way, make: Any, server: RawServer, act: Act
 ) -> None:
     def erring(exchange: Exchange) -> None:
         send, exchange.send = (
@@ -201,7 +232,7 @@ def test_of_an_error_of_ten_gigabytes_an_excerpt_is_read(
 
     server.act = erring
     with pytest.raises(errors.InternalServerError):
-        transport.embed(make(transport, server.url, max_retries=0), TEXTS)
+        way.embed(make(way, server.url, max_retries=0), TEXTS)
     assert server.sent <= MAX_ERROR + BUFFERED
 
 
@@ -360,22 +391,26 @@ WORDS: dict[str, Act] = {
 
 
 @pytest.mark.parametrize("words", WORDS)
-@pytest.mark.parametrize("count", [1, 2], ids=["alone", "among-others"])
+@pytest.mark.parametrize(
+    ("way", "count"),
+    [(way, count) for way in WAYS for count in ((1, 2) if way in WAYS[:2] else (2,))],
+    ids=lambda given: getattr(given, "name", None),
+)
 def test_words_that_do_not_fit_are_an_error_of_the_tree_or_a_right_answer(
-    transport: Way, make: Any, server: RawServer, words: str, count: int
+    way: Way, make: Any, server: RawServer, words: str, count: int
 ) -> None:
     server.act = WORDS[words]
-    model = make(transport, server.url, max_retries=0, batch_size=1, timeout=10.0)
+    model = make(way, server.url, max_retries=0, batch_size=1, timeout=10.0)
     said = ""
     try:
         # Some of it a library reads past, and finds the answer all the same.
-        assert transport.embed(model, TEXTS[:count]) == right(TEXTS[:count])
+        assert way.embed(model, TEXTS[:count]) == right(TEXTS[:count])
     except errors.RequestError as error:
         said = str(error)
     assert len(said) < 1000
     assert said.isprintable()
     server.act = answer
-    assert transport.embed(make(transport, server.url), TEXTS) == right(TEXTS)
+    assert way.embed(make(way, server.url), TEXTS) == right(TEXTS)
 
 
 # Servers that keep no order between a connection's answers
