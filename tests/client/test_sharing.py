@@ -26,6 +26,7 @@ import pytest
 from together_embed import EmbeddingsClient, errors
 from together_embed.engine.job import Job
 from together_embed.local import LocalEndpoint
+from together_embed.transports.async_aiohttp import AiohttpTransport
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 KEY = "canary-key-0123456789"
@@ -182,6 +183,32 @@ async def test_a_cancelled_call_leaves_no_task_and_no_open_socket(
     endpoint.heal()
     assert await client.aembed(texts_of(1)) == right(texts_of(1))
     await client.aclose()
+
+
+async def test_a_call_that_is_cancelled_twice_waits_for_no_request_that_stays(
+    make_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, begun = asyncio.Event(), asyncio.Event()
+
+    async def stay(*_: object) -> None:
+        begun.set()
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await over.wait()
+
+    monkeypatch.setattr(AiohttpTransport, "send", stay)
+    call = asyncio.ensure_future(make_client(batch_size=1).aembed(["a", "b"]))
+    await begun.wait()
+    ends = []
+    for _ in range(2):
+        call.cancel()
+        for _ in range(20):  # turns of the loop
+            await asyncio.sleep(0)
+        ends.append(call.done())
+    over.set()
+    while await tasks_left():
+        await asyncio.sleep(0)
+    assert ends == [False, True]
 
 
 async def test_a_single_cancelled_call_gives_its_place_back(

@@ -125,9 +125,11 @@ class _Ending:
         """Close the sessions, then the loop."""
         loop = self._loop
         # A loop that runs cannot be closed, and says so.
-        if self.sessions and not (loop.is_running() or _runs_a_loop()):
-            loop.run_until_complete(self._shut_all())
-        self._close()
+        try:
+            if self.sessions and not (loop.is_running() or _runs_a_loop()):
+                loop.run_until_complete(self._shut_all())
+        finally:  # Ctrl-C may come
+            self._close()
 
     def begin(self, session: aiohttp.ClientSession) -> None:
         """Close a session when the loop has its next turn, from any thread."""

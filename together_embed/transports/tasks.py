@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from together_embed.engine.job import Job
-from together_embed.engine.outcome import Cause, Lost, Outcome
+from together_embed.engine.outcome import Cause, Lost
 from together_embed.engine.plan import Step, Ticket
 from together_embed.transports.drive import END, AsyncTransport, Landing, Memory, clock
 
@@ -24,9 +25,10 @@ class Tasks:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self.seat = {"host": threading.get_ident()}
-        self._inbox: list[Landing] = []
+        self._inbox: deque[Landing] = deque()
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
         self._pull: asyncio.Task[Sequence[str]] | None = None
+        self._orderly = False  # until then, Ctrl-C may have broken off anything
 
     def wake(self) -> None:
         """End the present wait, from any thread."""
@@ -46,6 +48,7 @@ class Tasks:
                 if over:
                     break
             job.result()
+            self._orderly = True
         finally:
             await self._finish(job)
 
@@ -58,6 +61,7 @@ class Tasks:
                 pass
             groups = job.take()
             job.result()
+            self._orderly = True
             return groups
         finally:
             await self._finish(job)
@@ -81,21 +85,30 @@ class Tasks:
         try:
             await self._save(job)
         finally:
-            await self._leave(job)
-            if self._memory is not None:
-                self._memory.end()
+            try:
+                await self._leave(job)
+            finally:
+                if not self._orderly:
+                    job.mend(())
+                if self._memory is not None:
+                    self._memory.end()
 
     async def _feed(self, job: Job, source: AsyncIterator[Sequence[str]]) -> None:
         """Pull the next group beside the requests: a slow source holds up nothing."""
         while job.hungry:
             if self._pull is None:
                 self._pull = self._loop.create_task(_next(source))
-                self._pull.add_done_callback(lambda _: self._news.set())
+                self._pull.add_done_callback(self._arrive)
                 await asyncio.sleep(0)
             if not self._pull.done():
                 return
             pulled, self._pull = self._pull.result(), None
             await self._add(job, pulled)
+
+    def _arrive(self, pull: asyncio.Task[Sequence[str]]) -> None:
+        if not pull.cancelled():
+            pull.exception()  # nobody may ask for it any more
+        self._news.set()
 
     async def _add(self, job: Job, texts: Sequence[str]) -> None:
         """Add a group, or say that there is none any more."""
@@ -122,9 +135,14 @@ class Tasks:
 
     async def _keep(self, job: Job) -> None:
         while job.fresh and self._memory is not None:
-            texts, answer = job.fresh.popleft()
+            texts, answer = job.fresh[0]  # as it is with threads
             row = texts, answer.embeddings, answer.model
-            await asyncio.to_thread(self._memory.keep, *row)
+            try:
+                await asyncio.to_thread(self._memory.keep, *row)
+            except Exception:
+                job.fresh.popleft()
+                raise
+            job.fresh.popleft()
 
     async def _start(self, job: Job, step: Step) -> bool:
         """Set off what the step names; tell whether it was all, and is over."""
@@ -135,7 +153,8 @@ class Tasks:
         if job.is_alone and not self._tasks:
             (ticket,) = step.launches
             outcome = await self._transport.send(ticket.body, ticket.seconds)
-            job.receive(ticket, outcome, clock())
+            self._inbox.append((ticket, outcome))
+            self._hear(job)
             return True
         for ticket in step.launches:
             task = self._loop.create_task(self._carry(job, ticket))
@@ -147,22 +166,16 @@ class Tasks:
 
     def _forget(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
         del self._tasks[ticket]
-        if task.cancelled():  # by somebody else, or it is over: then it is not missed
-            self._land(ticket, Lost(Cause.CRASH, "", asyncio.CancelledError()))
+        # Cancelled by somebody else, or since it is over: then it is not missed.
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error:  # else the caller would wait for ever
+            self._inbox.append((ticket, Lost(Cause.CRASH, type(error).__name__, error)))
+            self._news.set()
 
     async def _carry(self, job: Job, ticket: Ticket) -> None:
-        outcome: Outcome
-        try:
-            outcome = await self._transport.send(ticket.body, ticket.seconds)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # else the caller would wait for ever
-            outcome = Lost(Cause.CRASH, type(error).__name__, error)
-        job.release(ticket, outcome, clock())
-        self._land(ticket, outcome)
-
-    def _land(self, ticket: Ticket, outcome: Outcome) -> None:
+        outcome = await self._transport.send(ticket.body, ticket.seconds)
         self._inbox.append((ticket, outcome))
+        job.release(ticket, outcome, clock())
         self._news.set()
 
     async def _wait(self, job: Job, patience: float | None) -> None:
@@ -186,21 +199,19 @@ class Tasks:
         self._hear(job)
 
     def _hear(self, job: Job) -> None:
-        landed, self._inbox = self._inbox, []
-        for ticket, outcome in landed:
+        while self._inbox:
+            ticket, outcome = self._inbox[0]  # as it is with threads
             job.receive(ticket, outcome, clock())
+            self._inbox.popleft()
 
     async def _leave(self, job: Job) -> None:
         left = job.close(clock())
-        if not (self._tasks or self._pull):
-            for ticket in left:
-                job.release(ticket, None, clock())
-            return
         waited = [*self._tasks.values(), *([self._pull] if self._pull else [])]
         for task in waited:
             task.cancel()
         try:
-            await asyncio.gather(*waited, return_exceptions=True)
+            if waited:  # `gather` would be deaf to being cancelled again
+                await asyncio.wait(waited)
         finally:
             for ticket in left:
                 job.release(ticket, None, clock())
