@@ -21,7 +21,7 @@ from typing import Any
 
 from together_embed.engine.job import Job
 from together_embed.engine.roles import Role
-from together_embed.engine.rows import LISTS, Form
+from together_embed.engine.rows import Form
 from together_embed.errors import EmbeddingsError
 from together_embed.partial import Partial
 from together_embed.process import Process
@@ -81,7 +81,7 @@ class Calls:
         try:
             ((_, rows),) = driver.run(job, iter(()), texts)
         except EmbeddingsError as error:
-            error.partial = self._partial(error, job, texts, role)
+            error.partial = self._partial(error, job, texts, form, role)
             raise error from None
         return rows
 
@@ -103,7 +103,7 @@ class Calls:
         try:
             ((_, rows),) = await driver.whole(job, texts)
         except EmbeddingsError as error:
-            error.partial = self._partial(error, job, texts, role)
+            error.partial = self._partial(error, job, texts, form, role)
             raise error from None
         return rows
 
@@ -156,15 +156,16 @@ class Calls:
         error: EmbeddingsError,
         job: Job,
         texts: Sequence[str],
+        form: Form,
         role: Role | None,
     ) -> Partial:
         def again(numbers: list[int]) -> Any:
             left = [texts[number] for number in numbers]
-            return self.embed(left, LISTS, role, numbers=numbers)
+            return self.embed(left, form, role, numbers=numbers)
 
         async def aagain(numbers: list[int]) -> Any:
             left = [texts[number] for number in numbers]
-            return await self.aembed(left, LISTS, role, numbers=numbers)
+            return await self.aembed(left, form, role, numbers=numbers)
 
         results, failures, remaining = job.partial()
         if not job.began:  # a text was refused before anything was sent

@@ -21,7 +21,7 @@ from together_embed.engine.shape import Shape
 from together_embed.engine.stats import Stats
 from together_embed.errors import EmbeddingsError
 from together_embed.key import Key, KeySource
-from together_embed.partial import OnError, Partial, handed_over
+from together_embed.partial import OnError, Partial, handed_over, may_return
 from together_embed.settings import OnBatch, Settings, mapping
 from together_embed.streams import Streams
 
@@ -329,11 +329,12 @@ class EmbeddingsClient(Streams):
                 server refused a text, all others were embedded: `results` has them.
             DeadlineExceededError: The call's time was over before its work.
         """
+        returns = may_return(on_error)
         try:
             rows: list[Row] = self._calls.embed(texts, LISTS, role, on_progress)
         except EmbeddingsError as error:
             return handed_over(error, on_error)
-        return rows if on_error == "raise" else Partial.whole(rows)
+        return Partial.whole(rows) if returns else rows
 
     @overload
     async def aembed(
@@ -364,11 +365,12 @@ class EmbeddingsClient(Streams):
         on_progress: OnProgress = None,
     ) -> list[list[float]] | Partial:
         """Do what `embed` does, as a coroutine on the running loop."""
+        returns = may_return(on_error)
         try:
             rows: list[Row] = await self._calls.aembed(texts, LISTS, role, on_progress)
         except EmbeddingsError as error:
             return handed_over(error, on_error)
-        return rows if on_error == "raise" else Partial.whole(rows)
+        return Partial.whole(rows) if returns else rows
 
     def embed_array(
         self, texts: Sequence[str], *, role: Role | None = None

@@ -65,6 +65,8 @@ class Partial:
     def resume(self) -> list[list[float]]:
         """Ask again for what failed or remained, and return all vectors in order.
 
+        Those of a call for an array are rows of float32.
+
         Raises:
             EmbeddingsError: It still is not whole; the error holds what is there now.
             ConfigurationError: This was unpickled, and has no client and no texts.
@@ -119,6 +121,17 @@ class Partial:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_again": None, "_aagain": None}
+
+
+def may_return(on_error: OnError) -> bool:
+    """Tell whether a caller wants errors as values.
+
+    Raises:
+        ConfigurationError: It is neither of the two words.
+    """
+    if on_error not in ("raise", "return"):
+        raise ConfigurationError(f"on_error is {on_error!r}, not 'raise' or 'return'")
+    return on_error == "return"
 
 
 def handed_over(error: EmbeddingsError, on_error: OnError) -> Partial:

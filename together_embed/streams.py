@@ -19,7 +19,7 @@ from together_embed.call import Calls
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import LISTS, Arrays
 from together_embed.errors import EmbeddingsError
-from together_embed.partial import OnError
+from together_embed.partial import OnError, may_return
 from together_embed.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Streams:
             EmbeddingsError: As for `embed`; what was yielded before remains right, and
                 `results` has what else is there.
         """
-        lenient = on_error == "return"
+        lenient = may_return(on_error)
         for _, rows in self._calls.stream(
             batches, LISTS, role, ordered=True, lenient=lenient
         ):
@@ -105,7 +105,7 @@ class Streams:
         on_error: OnError = "raise",
     ) -> AsyncGenerator[list[Any], None]:
         """Do what `embed_batches` does on the running loop, from either iterable."""
-        lenient = on_error == "return"
+        lenient = may_return(on_error)
         run = self._calls.astream(
             source.each(batches), LISTS, role, ordered=True, lenient=lenient
         )
@@ -198,7 +198,7 @@ class Streams:
             EmbeddingsError: As for `embed`.
         """
         batches = source.batched(texts, self._settings.batch_size)
-        lenient = on_error == "return"
+        lenient = may_return(on_error)
         yield from self._calls.stream(
             batches, Arrays(), role, ordered=ordered, lenient=lenient
         )
@@ -233,7 +233,7 @@ class Streams:
     ) -> AsyncIterator[tuple[int, Any]]:
         """Do what `stream_arrays` does on the running loop, from either iterable."""
         batches = source.abatched(texts, self._settings.batch_size)
-        lenient = on_error == "return"
+        lenient = may_return(on_error)
         run = self._calls.astream(
             batches, Arrays(), role, ordered=ordered, lenient=lenient
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 
+import numpy as np
 import pytest
 
 from together_embed import EmbeddingsClient
@@ -166,6 +167,25 @@ def test_a_stream_of_arrays_yields_errors_in_the_place_of_texts() -> None:
         UnprocessableError if text is LONG else endpoint.embed(text) for text in texts
     ]
     assert list(rows.values()) == expected
+
+
+def test_a_call_for_an_array_goes_on_with_rows_of_arrays(colour) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)
+        endpoint.script([None, 401])
+        with pytest.raises(AuthenticationError) as raised:
+            client.embed_array(TEXTS)
+        rows = colour.resume(raised.value)
+        assert {type(row) for row in rows} == {np.ndarray}
+        assert np.array_equal(rows, client.embed_array(TEXTS))
+
+
+def test_a_word_for_errors_that_is_none_is_refused(colour) -> None:
+    client = EmbeddingsClient("m", base_url="http://127.0.0.1:9")
+    with pytest.raises(ConfigurationError, match="on_error is 'ignore'"):
+        colour.embed(client, ["a"], on_error="ignore")
+    with pytest.raises(ConfigurationError, match="on_error is 'ignore'"):
+        next(client.stream_arrays(["a"], on_error="ignore"))  # type: ignore[call-overload]
 
 
 def test_no_vector_is_made_up_for_a_text_that_failed() -> None:

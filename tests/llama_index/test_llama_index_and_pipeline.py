@@ -203,6 +203,7 @@ def test_a_document_store_lets_new_and_changed_documents_alone_be_embedded(
         ("run", "right", "240 nodes, all right"),
         ("run", "wrong", "AuthenticationError 401"),
         ("arun", "right", "240 nodes, all right"),
+        ("arun", "wrong", "AuthenticationError 401"),
     ],
 )
 def test_a_pipeline_over_two_processes_ends(method, key, outcome, monkeypatch):
