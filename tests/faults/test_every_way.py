@@ -170,19 +170,6 @@ def test_queries_and_documents_share_what_was_sent_and_nothing_else(
     assert endpoint.seen == {"a": 1, "query: a": 1}
 
 
-@pytest.mark.parametrize("way", WAYS[1::2], ids=lambda way: way.name)
-async def test_a_text_that_two_calls_want_at_once_goes_out_once(
-    way: Way, endpoint: LocalEndpoint
-) -> None:
-    model = way.make(endpoint.base_url, batch_size=10)
-    ask = getattr(model, way.method)
-    found = await asyncio.gather(ask(TEXTS), ask(TEXTS[::-1]), ask(TEXTS[:5]))
-    expected = [endpoint.embed(text) for text in TEXTS]
-    assert found == [expected, expected[::-1], expected[:5]]
-    assert set(endpoint.seen.values()) == {1}
-    await way.client(model).aclose()
-
-
 def of_a_newer_version(path: Path) -> None:
     with closing(sqlite3.connect(path)) as link:
         link.execute("PRAGMA user_version = 99")

@@ -27,7 +27,7 @@ from together_embed.watch import CANARY
 
 from .raw import Exchange, RawServer, body_for, http, right, vector
 from .sizes import sized
-from .ways import WAYS
+from .ways import WAYS, Way
 
 CORE = WAYS[0]
 WORDS = 10
@@ -260,3 +260,24 @@ async def test_where_the_first_who_asks_is_cancelled_those_who_wait_get_their_ve
         assert sum(act.paid.values()) <= len(FEW) + 5 * 2  # what the first had sent
         assert server.requests <= 4 + 2 * 2
         await client.aclose()
+
+
+@pytest.mark.parametrize("way", WAYS[1::2], ids=lambda way: way.name)
+async def test_a_text_that_two_calls_want_at_once_goes_out_once(
+    way: Way, door: Door
+) -> None:
+    """The frameworks' calls as well; LlamaIndex asks for one batch after the other."""
+    with LocalEndpoint(
+        dimension=8, remember_texts=True, embedder=door.answer
+    ) as endpoint:
+        model = way.make(endpoint.base_url, batch_size=10)
+        ask = getattr(model, way.method)
+        texts = TEXTS[:20]
+        calls = [asyncio.create_task(ask(wanted)) for wanted in (texts, texts[::-1])]
+        while len(door.entered) < (4 if way.name.startswith("llama") else 2):
+            await asyncio.sleep(0.001)
+        door.open.set()
+        one, other = await asyncio.gather(*calls)
+        assert (one, other) == (right(texts), right(texts)[::-1])
+        assert set(endpoint.seen.values()) == {1}
+        await way.client(model).aclose()
