@@ -96,16 +96,25 @@ class Aftermath:
         self._dialect = dialect
         self._tally = tally
 
-    def lost(self, ticket: Ticket, lost: Lost, now: float, *, late: bool) -> Fate:
-        """Decide after a request without a whole answer.
+    def decide(
+        self, ticket: Ticket, what: Outcome | InvalidReply, now: float, *, late: bool
+    ) -> Fate:
+        """Decide after a request that brought no vectors.
 
         Args:
             ticket: The request.
-            lost: What befell it.
+            what: What befell it.
             now: Seconds on the driver's clock.
             late: The call's own time is over.
         """
-        self.count(lost)
+        self.count(what)
+        if isinstance(what, InvalidReply):
+            return self._invalid(ticket, what, now, late=late)
+        if isinstance(what, Lost):
+            return self._lost(ticket, what, now, late=late)
+        return self._refused(ticket, what, now, late=late)
+
+    def _lost(self, ticket: Ticket, lost: Lost, now: float, *, late: bool) -> Fate:
         if lost.cause is Cause.CRASH:
             return Over(lost.error or RuntimeError(lost.detail))
         reason = (
@@ -125,12 +134,10 @@ class Aftermath:
         stale = lost.cause is Cause.CLOSED_EARLY
         return self._again(ticket, error, None, now, late=late, stale=stale)
 
-    def refused(self, ticket: Ticket, reply: Reply, now: float, *, late: bool) -> Fate:
-        """Decide after an answer other than 200; the arguments are those of `lost`."""
+    def _refused(self, ticket: Ticket, reply: Reply, now: float, *, late: bool) -> Fate:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
-        self.count(reply)
         if ticket.base64 and self._minds_encoding(error):
             ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
             ticket.batch.plain = True
@@ -141,11 +148,9 @@ class Aftermath:
             ticket, error, reply.status, now, late=late, hint=hint, braked=braked
         )
 
-    def invalid(
+    def _invalid(
         self, ticket: Ticket, wrong: InvalidReply, now: float, *, late: bool
     ) -> Fate:
-        """Decide after a 200 that is no answer; the arguments are those of `lost`."""
-        self.count(wrong)
         if self._shows_other_dimensions(ticket.batch, wrong):
             ignored = f"{wrong}: the server does not honour dimensions"
             return Over(InvalidResponseError(ignored), 200)

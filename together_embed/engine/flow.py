@@ -38,7 +38,7 @@ from together_embed.engine.signals import (
 )
 from together_embed.engine.window import Window
 
-__all__ = ["CEILING", "Flow", "Line", "Permit", "Report", "Verdict"]
+__all__ = ["CEILING", "Flow", "Line", "Permit"]
 
 CEILING = 256
 """Requests in flight where the user names no bound. At 0.1 s a request they carry 2,560

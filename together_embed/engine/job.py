@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from together_embed.engine import batching, quick, wire
-from together_embed.engine.aftermath import OF_A_TEXT, Aftermath, Fate, Later, Over
+from together_embed.engine.aftermath import OF_A_TEXT, Aftermath, Later, Over
 from together_embed.engine.aftermath import attempt as attempt_of
 from together_embed.engine.agenda import Agenda
 from together_embed.engine.batching import Batch
@@ -260,17 +260,8 @@ class Job:
             received = len(outcome.body) if carried is None else carried
             ticket.batch.course.received += received
             self._tally.add(received_bytes=received)
-        if right:
-            return
-        late = self._is_late(now)
-        if part(ticket):
-            self._aftermath.count(outcome)
-        elif isinstance(outcome, Lost):
-            fate = self._aftermath.lost(ticket, outcome, now, late=late)
-            self._go_on(ticket, fate, now)
-        else:
-            fate = self._aftermath.refused(ticket, outcome, now, late=late)
-            self._go_on(ticket, fate, now)
+        if not right:
+            self._miss(ticket, outcome, now)
 
     @property
     def is_digesting(self) -> bool:
@@ -296,15 +287,7 @@ class Job:
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
             self._undigested.popleft()
-            if part(ticket):
-                self._aftermath.count(error)
-                return
-            late = self._is_late(now)
-            fate = self._aftermath.invalid(ticket, error, now, late=late)
-            if isinstance(fate, Over) and self._differs_from_the_store(error):
-                drift = f"{error}, as wide as what the store holds"
-                fate = Over(ModelDriftError(drift), fate.status)
-            self._go_on(ticket, fate, now)
+            self._miss(ticket, error, now)
             return
         if self._plan.keeps:
             self.fresh.append((batch.texts, answer))
@@ -325,9 +308,6 @@ class Job:
         self._settle(batch.group, done)
         if self._on_batch is not None:
             self._tell_of(batch, answer, now)
-
-    def _differs_from_the_store(self, error: InvalidReply) -> bool:
-        return self._recalled and isinstance(error, OtherWidth)
 
     def _tell_of(self, batch: Batch, answer: Answer, now: float) -> None:
         packed = isinstance(answer.embeddings[0], bytes)
@@ -513,16 +493,19 @@ class Job:
         for ticket in old:
             lost = Lost(Cause.TIMEOUT, f"after {self._plan.timeout:g} s")
             self.release(ticket, lost, now)
-            if part(ticket):
-                self._aftermath.count(lost)
-                continue
-            fate = self._aftermath.lost(ticket, lost, now, late=False)  # or all ends
-            self._go_on(ticket, fate, now)
+            self._miss(ticket, lost, now)
         return beaten + old
 
-    def _go_on(self, ticket: Ticket, fate: Fate, now: float) -> None:
-        """Do what was decided about a batch that got no vectors."""
+    def _miss(self, ticket: Ticket, what: Outcome | InvalidReply, now: float) -> None:
+        """Go on after a request that brought no vectors."""
+        if part(ticket):  # the other one is on its way
+            self._aftermath.count(what)
+            return
+        fate = self._aftermath.decide(ticket, what, now, late=self._is_late(now))
         if isinstance(fate, Over):
+            if self._recalled and isinstance(what, OtherWidth):
+                drift = f"{what}, as wide as what the store holds"
+                fate = Over(ModelDriftError(drift), fate.status)
             self._fail(ticket, fate, now)
         elif isinstance(fate, Later):
             self._agenda.put_off(ticket.batch, now + fate.seconds)
