@@ -170,6 +170,26 @@ def test_queries_and_documents_share_what_was_sent_and_nothing_else(
     assert endpoint.seen == {"a": 1, "query: a": 1}
 
 
+def test_other_weights_under_one_name_are_told_of_or_are_an_error(
+    way: Way, make: Any, tmp_path: Path
+) -> None:
+    weights = [1.0, 0.0]
+    with LocalEndpoint(embedder=lambda text, width: [*weights, 0.5]) as endpoint:
+        told = {"cache": str(tmp_path / "vectors.db"), "canary": True}
+        way.embed(make(way, endpoint.base_url, **told), TEXTS[:10])
+        weights.reverse()
+        strict = make(way, endpoint.base_url, on_drift="error", **told)
+        with pytest.raises(errors.ModelDriftError, match="weights behind the name"):
+            way.embed(strict, TEXTS)
+        model = make(way, endpoint.base_url, **told)
+        with pytest.warns(errors.ModelDriftWarning, match="weights behind the name"):
+            rows = way.embed(model, TEXTS[10:])
+        assert rows == [[0.0, 1.0, 0.5]] * 30
+        again = make(way, endpoint.base_url, **{**told, "canary": False})
+        assert way.embed(again, TEXTS[:10]) == [[1.0, 0.0, 0.5]] * 10
+        assert way.client(again).stats.requests == 0
+
+
 def of_a_newer_version(path: Path) -> None:
     with closing(sqlite3.connect(path)) as link:
         link.execute("PRAGMA user_version = 99")

@@ -26,6 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_core.load import dumpd, dumps
+from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import Document
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.ingestion import IngestionPipeline
@@ -205,6 +208,10 @@ def objects(model: Any, client: Any) -> Iterator[Any]:
     # Of the headers, which are the user's own words, this is the plain content.
     yield {k: v for k, v in asdict(client.settings).items() if k != "headers"}
     yield client.namespace("query")
+    if isinstance(model, Embeddings):  # which LangChain's tracers write so
+        yield from (dumps(model), dumpd(model))
+        retriever = InMemoryVectorStore(model).as_retriever()
+        yield from (dumps(retriever), repr(retriever))
     for name in ("model_dump", "model_dump_json", "to_dict", "to_json", "to_payload"):
         if hasattr(model, name):
             yield getattr(model, name)()
