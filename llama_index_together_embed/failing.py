@@ -33,7 +33,7 @@ class Failing:
     ) -> None:
         self._model = model
         self._texts = texts
-        self._role = role
+        self._role: Role = role
 
     def check(self) -> None:
         """Refuse texts that cannot be sent, before anything is.
