@@ -41,6 +41,8 @@ class Flight:
         self._out: dict[Ticket, None] = {}  # what is not over, the oldest first
         self._permits: set[Ticket] = set()
         self._beaten: list[Ticket] = []
+        self._held_since: float | None = None
+        self._held = 0.0  # seconds, since something was launched
 
     def __len__(self) -> int:
         return len(self._out)
@@ -75,10 +77,25 @@ class Flight:
         if not again:
             batch.course.started_at = now
         batch.course.encoding = extra.get("encoding_format")
+        batch.course.waited += self._held
+        self._held = 0.0
         self._tally.add(retries=int(again))
         if self._hedger is not None:
             self._hedger.sent()
         return self._add(Ticket(body, batch, now, seconds, base64, permit))
+
+    def hold(self, now: float, *, held: bool) -> None:
+        """Add up how long limits on the rate hold back what could go out.
+
+        Args:
+            now: Seconds on the driver's clock.
+            held: Whether they do from now on.
+        """
+        if self._held_since is not None:
+            waited = now - self._held_since
+            self._held += waited
+            self._tally.add(waited=waited)
+        self._held_since = now if held else None
 
     def launch_twins(self, seconds: float | None, now: float) -> list[Ticket]:
         """Make second requests of those that take far too long, as far as may be."""

@@ -38,7 +38,8 @@ from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
 from together_embed.engine.sharing import PATIENCE, Delivery, Guest, Sharing
 from together_embed.engine.signals import Report, Verdict
-from together_embed.engine.stats import BatchStats, Tally
+from together_embed.engine.stats import Tally
+from together_embed.engine.telling import OnBatch, OnEnd, OnProgress, Telling
 from together_embed.engine.verdict import report
 from together_embed.engine.wire import Answer
 from together_embed.errors import (
@@ -73,9 +74,9 @@ class Job:
         prefix: str = "",
         numbers: Sequence[int] | None = None,
         lenient: bool = False,
-        on_progress: Callable[[int], object] | None = None,
-        on_batch: Callable[[BatchStats], object] | None = None,
-        on_end: Callable[[dict[str, Any]], object] | None = None,
+        on_progress: OnProgress | None = None,
+        on_batch: OnBatch | None = None,
+        on_end: OnEnd | None = None,
         tally: Tally | None = None,
         sharing: Sharing | None = None,
         host: object = None,
@@ -88,17 +89,13 @@ class Job:
         self._form = form
         self._decode = quick.decoder() if form.takes_doubles else None
         self._lenient = lenient
-        self._on_progress = on_progress
-        self._on_batch = on_batch
-        self._on_end = on_end
+        self._telling = Telling(plan, on_progress, on_batch, on_end)
         self._tally = Tally(whole=tally)
         self._intake = Intake(
             plan, form, prefix, self._tally, lenient=lenient, numbers=numbers
         )
         self._aftermath = Aftermath(plan, policy, dialect, self._tally)
         self._began_at = now
-        self._held_since: float | None = None
-        self._held = 0.0  # seconds, since something was launched
         self._carried = self._recalled = False
         self._alone = 0
         self.fresh: deque[tuple[list[str], Answer]] = deque()
@@ -221,7 +218,7 @@ class Job:
             self._guest.sift(self._agenda, self._flow.limit, now)
         want = self._want
         permits, wait = self._flow.take(self._line, want, now, self._agenda.size)
-        self._time_the_hold(now, held=len(permits) < want and self._flow.holds)
+        self._flight.hold(now, held=len(permits) < want and self._flow.holds)
         launches = [t for permit in permits if (t := self._launch(permit, now))]
         patience = self._patience(now, wait, awaiting)
         return Step([*again, *launches], patience, expired)
@@ -306,20 +303,7 @@ class Job:
             counted["tokens"] = answer.tokens
         self._tally.add(kind="", **counted)
         self._settle(batch.group, done)
-        if self._on_batch is not None:
-            self._tell_of(batch, answer, now)
-
-    def _tell_of(self, batch: Batch, answer: Answer, now: float) -> None:
-        packed = isinstance(answer.embeddings[0], bytes)
-        self._tell(
-            batch,
-            now,
-            status=200,
-            encoding="base64" if packed else "float",
-            model=answer.model and wire.excerpt(answer.model, self._plan.scrub),
-            width=self._width,
-            tokens=answer.tokens,
-        )
+        self._telling.answered(batch, answer, len(block[0]), now)
 
     def _digest_delivery(self, delivery: Delivery) -> None:
         """Decode what another call's request brought."""
@@ -356,29 +340,9 @@ class Job:
         self._failure = self._failure or ConfigurationError(narrow)
         return False
 
-    def _tell(self, batch: Batch, now: float, **what: Any) -> None:
-        """Say what became of a batch, when nothing else is left to do about it."""
-        if self._on_batch is None:
-            return
-        course = batch.course
-        told = BatchStats(
-            texts=batch.stop - batch.start,
-            started_at=course.started_at,
-            seconds=now - course.started_at,
-            attempts=course.attempts,
-            waited=course.waited,
-            sent_bytes=course.sent,
-            received_bytes=course.received,
-            asked_model=self._plan.model,
-            asked_encoding=course.encoding,
-            **what,
-        )
-        self._on_batch(told)
-
     def _settle(self, group: Group, done: int) -> None:
         """Tell of texts that are done with; end the job where one was refused."""
-        if self._on_progress is not None and done:
-            self._on_progress(done)
+        self._telling.done(done)
         if group.has_failures and not (group.missing or self._lenient):
             for error in group.failures.values():
                 self._failure = self._failure or error
@@ -390,10 +354,9 @@ class Job:
         """
         self._flow.leave(self._line)
         self._guest.close()
-        self._time_the_hold(now, held=False)
+        self._flight.hold(now, held=False)
         self._tally.add(calls=1, seconds=now - self._began_at)
-        if self._on_end is not None:
-            self._on_end(self._tally.told(self._flow, self._dialect))
+        self._telling.ended(lambda: self._tally.told(self._flow, self._dialect))
         return self._flight.permits
 
     def mend(self, carried: Collection[Ticket]) -> None:
@@ -450,14 +413,6 @@ class Job:
             moments.append(self._ends_at)
         return max(0.0, min(moments) - now) if moments else None
 
-    def _time_the_hold(self, now: float, *, held: bool) -> None:
-        """Add up how long limits on the rate hold back what could go out."""
-        if self._held_since is not None:
-            waited = now - self._held_since
-            self._held += waited
-            self._tally.add(waited=waited)
-        self._held_since = now if held else None
-
     def _next_batch(self, now: float) -> Batch | None:
         """Return what is to go out next, no larger than the server takes."""
         seconds = self._time_for_one(now)
@@ -476,7 +431,6 @@ class Job:
             self._flow.land(permit, Report(Verdict.ABANDONED), now)
             return None
         base64 = self._dialect.base64 is not False and not batch.plain
-        batch.course.waited, self._held = batch.course.waited + self._held, 0.0
         return self._flight.launch(
             batch, permit, self._time_for_one(now), now, base64=base64
         )
@@ -525,8 +479,7 @@ class Job:
             self._refuse(batch, error)
         else:
             self._failure = self._failure or error
-        reason = error.message if isinstance(error, EmbeddingsError) else str(error)
-        self._tell(batch, now, status=over.status, error=type(error), reason=reason)
+        self._telling.failed(batch, over, now)
 
     @property
     def _is_about_texts(self) -> bool:

@@ -1,0 +1,96 @@
+"""What a call tells while it is under way: of texts, of batches, and of its end.
+
+Nothing of it changes what the job does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from together_embed.engine import wire
+from together_embed.engine.aftermath import Over
+from together_embed.engine.batching import Batch
+from together_embed.engine.plan import Plan
+from together_embed.engine.stats import BatchStats
+from together_embed.engine.wire import Answer
+from together_embed.errors import EmbeddingsError
+
+OnProgress = Callable[[int], object]
+"""Is told how many texts more are done with."""
+OnBatch = Callable[[BatchStats], object]
+"""Is told of each batch once, when nothing else is left to do about it."""
+OnEnd = Callable[[dict[str, Any]], object]
+"""Is told what the whole call has done, as the values of a `Stats`."""
+
+
+class Telling:
+    """Whom a job tells; each may be None.
+
+    Args:
+        plan: What all jobs have in common.
+        on_progress: See `OnProgress`.
+        on_batch: See `OnBatch`.
+        on_end: See `OnEnd`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        on_progress: OnProgress | None,
+        on_batch: OnBatch | None,
+        on_end: OnEnd | None,
+    ) -> None:
+        self._plan = plan
+        self._on_progress = on_progress
+        self._on_batch = on_batch
+        self._on_end = on_end
+
+    def done(self, texts: int) -> None:
+        """Tell that so many texts have their vectors, or will have none."""
+        if self._on_progress is not None and texts:
+            self._on_progress(texts)
+
+    def answered(self, batch: Batch, answer: Answer, width: int, now: float) -> None:
+        """Tell that a batch is answered, by vectors of a width."""
+        if self._on_batch is None:
+            return
+        packed = isinstance(answer.embeddings[0], bytes)
+        self._settled(
+            batch,
+            now,
+            status=200,
+            encoding="base64" if packed else "float",
+            model=answer.model and wire.excerpt(answer.model, self._plan.scrub),
+            width=width,
+            tokens=answer.tokens,
+        )
+
+    def failed(self, batch: Batch, over: Over, now: float) -> None:
+        """Tell that a batch has failed for good."""
+        error = over.error
+        reason = error.message if isinstance(error, EmbeddingsError) else str(error)
+        self._settled(batch, now, status=over.status, error=type(error), reason=reason)
+
+    def ended(self, told: Callable[[], dict[str, Any]]) -> None:
+        """Tell that the call is over."""
+        if self._on_end is not None:
+            self._on_end(told())
+
+    def _settled(self, batch: Batch, now: float, **what: Any) -> None:
+        if self._on_batch is None:
+            return
+        course = batch.course
+        told = BatchStats(
+            texts=batch.stop - batch.start,
+            started_at=course.started_at,
+            seconds=now - course.started_at,
+            attempts=course.attempts,
+            waited=course.waited,
+            sent_bytes=course.sent,
+            received_bytes=course.received,
+            asked_model=self._plan.model,
+            asked_encoding=course.encoding,
+            **what,
+        )
+        self._on_batch(told)
