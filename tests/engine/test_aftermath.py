@@ -202,6 +202,31 @@ def test_a_batch_asked_for_plainly_once_stays_so_and_that_is_no_retry() -> None:
     assert world.dialect.base64 is False
 
 
+@pytest.mark.parametrize(("most", "wrong"), [(8, "t5"), (3, "")])
+def test_what_a_smaller_request_cures_is_not_the_encoding(
+    most: int, wrong: str
+) -> None:
+    def serve(ask: Ask) -> Served:
+        right = len(ask.texts) <= most and wrong not in ask.texts
+        return good(ask.texts) if right else bad(400)
+
+    world = World(serve, base64=None, batch_size=8)
+    world.carry(world.start([[f"t{number}" for number in range(8)]]))
+    assert world.dialect.base64 is None
+    world.embed(["a"])
+    assert world.dialect.base64 is True
+
+
+def test_an_encoding_is_refused_by_a_server_that_takes_few_texts_too() -> None:
+    def serve(ask: Ask) -> Served:
+        right = len(ask.texts) <= 3 and "encoding_format" not in ask.fields
+        return good(ask.texts) if right else bad(422)
+
+    world = World(serve, base64=None, batch_size=8)
+    world.embed([f"t{number}" for number in range(80)])
+    assert world.dialect.base64 is False
+
+
 def test_an_encoding_that_the_server_takes_is_not_what_it_refuses() -> None:
     world = World(script(None, bad(400)), base64=None, limit=1)
     world.embed(["a"])

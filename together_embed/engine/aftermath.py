@@ -140,7 +140,7 @@ class Aftermath:
         braked = wants_fewer(reply, hint)
         if ticket.base64 and self._minds_encoding(error):
             ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
-            ticket.batch.plain = True
+            ticket.batch.plain = ticket.batch.stop - ticket.batch.start
             return FIRST
         if self._is_too_much(ticket.batch, error):
             return FIRST

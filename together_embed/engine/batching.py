@@ -21,7 +21,8 @@ class Batch:
         stale: How many of them met a connection that the server had closed.
         size: Bytes of its texts in a body.
         most: How many texts of it may go out together; 0 is all.
-        plain: It is to be asked for without `encoding_format`, after one try with it.
+        plain: How many texts it held when it was refused with `encoding_format`; it is
+            asked for without that from then on, and so are its parts. 0 is not refused.
         course: What it has been through, in numbers.
         doubts: The refusals of larger batches with these texts that may have been
             about the size.
@@ -36,7 +37,7 @@ class Batch:
     most: int = 0
     tries: list[Attempt] = field(default_factory=list)
     stale: int = 0
-    plain: bool = False
+    plain: int = 0
     course: Course = field(default_factory=Course)
     doubts: tuple[Doubt, ...] = ()
     starts: int = 0
@@ -50,7 +51,7 @@ class Batch:
     @property
     def retries(self) -> int:
         """How many tries count as retries: no dropped encoding, no start."""
-        return len(self.tries) - self.plain - self.starts
+        return len(self.tries) - bool(self.plain) - self.starts
 
     def count_start(self, now: float) -> float:
         """Count a try that met a deployment that is starting.

@@ -293,7 +293,8 @@ class Job:
         if not self._is_wide_enough(block):
             return
         self._dialect.portion.carried(count, batch.size)
-        if self._dialect.base64 is None:
+        # A part of what was refused may be answered since it is smaller.
+        if self._dialect.base64 is None and (ticket.base64 or batch.plain == count):
             self._dialect.base64 = ticket.base64
         self._carried = True
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
