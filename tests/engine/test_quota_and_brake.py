@@ -32,6 +32,17 @@ def test_nothing_goes_out_where_an_answer_leaves_nothing() -> None:
     assert budget.ready_at == 101.5
 
 
+def test_the_newest_answer_that_leaves_something_ends_the_wait() -> None:
+    budget = Budget()
+    budget.learn(Quota(1, 60), serial=3, after=0, now=100.0)
+    budget.send(4, 100.0)
+    assert budget.ready_at == 102.0
+    budget.learn(Quota(1, 60), serial=2, after=0, now=100.1)
+    assert budget.ready_at == 102.0
+    budget.learn(Quota(1, 60), serial=4, after=0, now=100.2)
+    assert budget.ready_at == 0.0
+
+
 def test_headers_are_not_believed_once_right_answers_have_shown_them_wrong() -> None:
     budget = Budget()
     budget.learn(Quota(0, 10), serial=0, after=0, now=100.0)

@@ -93,6 +93,7 @@ class Budget:
         self.ready_at = 0.0
         self._left = math.inf
         self._until = 0.0
+        self._newest = -1  # the serial of the newest answer that said something
         self._beyond: set[int] = set()  # serials that went out with nothing left
         self._lies = 0
 
@@ -124,6 +125,9 @@ class Budget:
         self._until = now + quota.seconds
         if self._left <= 0:
             self.ready_at = min(self._until, now + LONGEST)
+        elif serial > self._newest:
+            self.ready_at = 0.0  # what went out was not taken off, or has come back
+        self._newest = max(self._newest, serial)
 
     def refused(self) -> None:
         """Believe again: there was a limit."""
