@@ -30,7 +30,7 @@ core: $(VENV)/.dev ## run the tests of the core alone; a minute
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest
 
-faults: $(VENV)/.dev ## the fault suite at its full size; a quarter of an hour
+faults: $(VENV)/.dev ## the fault suite at its full size; some 20 minutes
 	FAULTS=full $(BIN)/python -m pytest -s tests/faults
 
 fuzz: $(VENV)/.demo ## atheris looks for an answer that is misread, in 5 million
