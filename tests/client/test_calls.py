@@ -421,6 +421,24 @@ async def test_a_single_text_goes_out_in_the_callers_own_task(
     await client.aclose()
 
 
+async def test_a_list_of_many_texts_is_looked_through_beside_the_loop(
+    make_client: Any, endpoint: LocalEndpoint
+) -> None:
+    readers: set[int] = set()
+
+    class Texts(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            readers.add(threading.get_ident())
+            return super().__iter__()
+
+    client = make_client()
+    assert await client.aembed(Texts(["a"] * 20_000)) == [endpoint.embed("a")] * 20_000
+    assert threading.get_ident() not in readers
+    await client.aembed(Texts("a"))
+    assert threading.get_ident() in readers
+    await client.aclose()
+
+
 def test_many_requests_are_in_flight(
     colour: Any, make_client: Any, endpoint: LocalEndpoint
 ) -> None:

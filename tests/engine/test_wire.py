@@ -54,6 +54,7 @@ def test_a_body_holds_what_the_user_set_and_nothing_else() -> None:
 def test_the_size_of_a_text_is_what_it_adds_to_a_body(text: str) -> None:
     one = len(wire.encode("m", ["x"]))
     assert len(wire.encode("m", ["x", text])) - one == wire.size(text)
+    assert wire.size_of_all(["x", text]) == wire.size("x") + wire.size(text)
 
 
 def test_rows_come_in_the_order_of_the_texts() -> None:

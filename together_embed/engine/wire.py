@@ -57,6 +57,11 @@ def size(text: str) -> int:
     return len(msgspec.json.encode(text)) + 1
 
 
+def size_of_all(texts: Sequence[str]) -> int:
+    """Return the sum of the sizes of one text or more."""
+    return len(msgspec.json.encode(texts)) - 1  # of n texts: n - 1 commas, two brackets
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer of the right shape; its numbers are not looked at yet.

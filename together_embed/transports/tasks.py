@@ -15,6 +15,9 @@ from together_embed.engine.outcome import Cause, Lost
 from together_embed.engine.plan import Step, Ticket
 from together_embed.transports.drive import END, AsyncTransport, Landing, Memory, clock
 
+MANY = 10_000
+"""Texts that a loop looks through itself; twice as many would hold it for 10 ms."""
+
 
 class Tasks:
     """Requests as tasks of the loop; leaving the call cancels and awaits them."""
@@ -116,7 +119,8 @@ class Tasks:
             job.complete()
             return
         hidden = self._memory.canary() if self._memory else None
-        if job.measures:  # a text of any length is much work for an event loop
+        # A text of any length is much work for an event loop, and so are many.
+        if job.measures or len(texts) > MANY:
             group = await asyncio.to_thread(job.group, texts, hidden)
         else:
             group = job.group(texts, hidden)
