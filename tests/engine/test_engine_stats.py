@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from tests.engine.virtual import SECONDS, World, bad, good, lost, script
+from tests.engine.virtual import (
+    SECONDS,
+    Ask,
+    Served,
+    World,
+    bad,
+    good,
+    lost,
+    script,
+)
 from together_embed.engine.outcome import Cause, Reply
 from together_embed.errors import BadRequestError, ForbiddenError, RateLimitError
 
@@ -70,6 +81,22 @@ def test_the_hook_is_told_of_each_batch_once() -> None:
     assert sum(batch.sent_bytes for batch in world.told) == stats.sent_bytes
     assert sum(batch.received_bytes for batch in world.told) == stats.received_bytes
     assert max(batch.seconds for batch in world.told) == stats.seconds
+
+
+def test_the_counts_of_all_batches_are_those_of_the_client() -> None:
+    def serve(ask: Ask) -> Served:
+        told = {0: bad(429), 1: bad(500), 2: lost()}.get(ask.number)
+        return told or (bad(422) if "bad" in ask.texts else good(ask.texts))
+
+    world = World(serve, batch_size=4, hedge=0.5)
+    world.failure([*"abcdefgh", "a", "b", "bad", "a"])
+    failures: Counter[str] = Counter()
+    for batch in world.told:
+        failures.update(batch.failures)
+    stats = world.stats
+    assert failures == stats.failures
+    assert {"429", "500", "connection", "422"} <= set(failures)
+    assert sum(batch.duplicates for batch in world.told) == stats.duplicates == 3
 
 
 def test_the_hook_is_told_of_a_batch_that_failed_for_good() -> None:

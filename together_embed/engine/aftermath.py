@@ -107,7 +107,7 @@ class Aftermath:
             now: Seconds on the driver's clock.
             late: The call's own time is over.
         """
-        self.count(what)
+        self.count(ticket.batch, what)
         if isinstance(what, InvalidReply):
             return self._invalid(ticket, what, now, late=late)
         if isinstance(what, Lost):
@@ -165,15 +165,18 @@ class Aftermath:
         before = [one.reason for one in batch.tries]
         return wrong.wider or before.count(str(wrong)) >= NARROW
 
-    def count(self, what: Outcome | InvalidReply) -> None:
-        """Count a failure."""
+    def count(self, batch: Batch, what: Outcome | InvalidReply) -> None:
+        """Count a failure of a batch's request."""
         if isinstance(what, InvalidReply):
-            self._tally.add(failed=1, invalid=1, kind="invalid")
+            kind, sums = "invalid", {"failed": 1, "invalid": 1}
         elif isinstance(what, Lost):
-            self._tally.add(failed=1, kind=what.cause.name.lower())
+            kind, sums = what.cause.name.lower(), {"failed": 1}
         else:
             braked = wants_fewer(what, retry.hinted_delay(what.headers))
-            self._tally.add(refused=braked, failed=not braked, kind=str(what.status))
+            kind, sums = str(what.status), {"refused" if braked else "failed": 1}
+        self._tally.add(kind=kind, **sums)
+        failures = batch.course.failures
+        failures[kind] = failures.get(kind, 0) + 1
 
     def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
         """Tell whether a smaller request may be carried, and make it one."""

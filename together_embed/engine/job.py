@@ -304,7 +304,7 @@ class Job:
             counted["tokens"] = answer.tokens
         self._tally.add(kind="", **counted)
         self._settle(batch.group, done)
-        self._telling.answered(batch, answer, len(block[0]), now)
+        self._telling.answered(batch, answer, len(block[0]), duplicates, now)
 
     def _digest_delivery(self, delivery: Delivery) -> None:
         """Decode what another call's request brought."""
@@ -454,7 +454,7 @@ class Job:
     def _miss(self, ticket: Ticket, what: Outcome | InvalidReply, now: float) -> None:
         """Go on after a request that brought no vectors."""
         if part(ticket):  # the other one is on its way
-            self._aftermath.count(what)
+            self._aftermath.count(ticket.batch, what)
             return
         fate = self._aftermath.decide(ticket, what, now, late=self._is_late(now))
         if isinstance(fate, Over):

@@ -95,6 +95,10 @@ class BatchStats:
         waited: Seconds for which it was held back, as in `Stats.waited`.
         sent_bytes: Of the bodies of its requests.
         received_bytes: Of the bodies of their answers.
+        failures: Its requests that failed, by kind, as in `Stats.failures`. One for a
+            larger batch is counted with one of its parts.
+        duplicates: Texts that had their vectors from it without being sent, since it
+            held their like, as in `Stats.duplicates`.
         status: The last answer's status; None where the last request had none.
         error: The class of what it failed with; None where it did not fail.
         reason: That in words, without texts or keys.
@@ -114,6 +118,8 @@ class BatchStats:
     waited: float
     sent_bytes: int
     received_bytes: int
+    failures: Mapping[str, int] = field(default_factory=dict, hash=False)
+    duplicates: int = 0
     status: int | None = None
     error: type[BaseException] | None = None
     reason: str | None = None
@@ -136,6 +142,7 @@ class Course:
         waited: Seconds for which it was held back.
         sent: Bytes of its requests.
         received: Bytes of their answers.
+        failures: How many of them failed, by kind.
         encoding: What the last of them wanted in `encoding_format`, if anything.
     """
 
@@ -144,6 +151,7 @@ class Course:
     waited: float = 0.0
     sent: int = 0
     received: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
     encoding: str | None = None
 
     def fork(self) -> Course:

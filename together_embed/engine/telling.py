@@ -51,7 +51,9 @@ class Telling:
         if self._on_progress is not None and texts:
             self._on_progress(texts)
 
-    def answered(self, batch: Batch, answer: Answer, width: int, now: float) -> None:
+    def answered(
+        self, batch: Batch, answer: Answer, width: int, duplicates: int, now: float
+    ) -> None:
         """Tell that a batch is answered, by vectors of a width."""
         if self._on_batch is None:
             return
@@ -63,6 +65,7 @@ class Telling:
             encoding="base64" if packed else "float",
             model=answer.model and wire.excerpt(answer.model, self._plan.scrub),
             width=width,
+            duplicates=duplicates,
             tokens=answer.tokens,
         )
 
@@ -89,6 +92,7 @@ class Telling:
             waited=course.waited,
             sent_bytes=course.sent,
             received_bytes=course.received,
+            failures={**course.failures},
             asked_model=self._plan.model,
             asked_encoding=course.encoding,
             **what,
