@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from together_embed.engine.brake import DOUBT, JITTER
 from together_embed.engine.flow import Flow, Line, Permit
 from together_embed.engine.quota import Quota
 from together_embed.engine.retry import Policy
@@ -190,6 +191,15 @@ def test_a_server_that_says_that_nothing_is_left_is_asked_when_it_said() -> None
     assert desk.wait("a", 1.0) == 1.5
     desk.land([second, third], RIGHT, 1.1)
     assert len(desk.take("a", 1, 2.5)) == 1
+
+
+def test_a_refusal_without_a_time_has_the_one_until_which_nothing_is_left() -> None:
+    desk = Desk(4)
+    (first,) = desk.take("a", 1)
+    desk.land([first], Report(Verdict.RIGHT, 0.4, 1000, None, Quota(0, 64.0)), 0.0)
+    (early,) = desk.take("a", 1, 2.0)
+    desk.land([early], Report(Verdict.REFUSED, 0.1, 1000), 2.0)
+    assert desk.wait("a", 2.0) == pytest.approx((64.0 - 2.0) * DOUBT, rel=JITTER)
 
 
 def test_tokens_are_charged_by_what_was_sent_in_the_end() -> None:

@@ -32,6 +32,25 @@ def test_nothing_goes_out_where_an_answer_leaves_nothing() -> None:
     assert budget.ready_at == 101.5
 
 
+def test_headers_that_are_found_wrong_again_and_again_are_never_believed_again() -> (
+    None
+):
+    budget = Budget()
+    serial, held = 0, []
+    for _ in range(4):
+        before = serial
+        while serial < before + 10:
+            now = 10.0 * serial
+            budget.learn(Quota(0, 60), serial, after=0, now=now)
+            if budget.ready_at <= now:
+                break
+            serial += 1
+            budget.send(serial, now + 2.0)
+        held.append(serial - before)
+        budget.refused()
+    assert held == [LIES, LIES // 2, LIES // 4, 0]
+
+
 def test_the_newest_answer_that_leaves_something_ends_the_wait() -> None:
     budget = Budget()
     budget.learn(Quota(1, 60), serial=3, after=0, now=100.0)
@@ -41,6 +60,16 @@ def test_the_newest_answer_that_leaves_something_ends_the_wait() -> None:
     assert budget.ready_at == 102.0
     budget.learn(Quota(1, 60), serial=4, after=0, now=100.2)
     assert budget.ready_at == 0.0
+
+
+def test_who_says_that_nothing_is_left_names_a_time() -> None:
+    budget = Budget()
+    assert budget.hint(100.0) is None
+    budget.learn(Quota(1, 60), serial=0, after=0, now=100.0)
+    assert budget.hint(110.0) is None
+    budget.send(1, 110.0)
+    assert budget.hint(110.0) == 50.0
+    assert budget.hint(160.0) is None
 
 
 def test_headers_are_not_believed_once_right_answers_have_shown_them_wrong() -> None:

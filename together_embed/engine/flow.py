@@ -281,6 +281,7 @@ class Flow:
     def _refuse(self, permit: Permit, hint: float | None, now: float) -> bool:
         """Find what is to blame: the number in flight, or the pace."""
         newest, window, pace = self._serial, self._window, self._pace
+        hint = self._budget.hint(now) if hint is None else hint
         if hint is not None and self._brake.is_early(permit):
             # It was to be expected, and says nothing of what the server can carry.
             return self._brake.pull(permit, now, hint, newest)

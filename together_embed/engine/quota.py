@@ -17,7 +17,8 @@ from together_embed.engine.retry import seconds_until
 LONGEST = 2.0
 """Seconds for which nothing goes out on the word of a header alone."""
 LIES = 5
-"""Requests carried although nothing was left, after which it is not believed."""
+"""Requests carried although nothing was left, after which it is not believed: half as
+many after the next refusal, and so on, until it is never believed again."""
 ABSURD = 86_400.0
 """Seconds: a window beyond a day is no window."""
 PAIRS = (
@@ -96,10 +97,11 @@ class Budget:
         self._newest = -1  # the serial of the newest answer that said something
         self._beyond: set[int] = set()  # serials that went out with nothing left
         self._lies = 0
+        self._most_lies = LIES
 
     def send(self, serial: int, now: float) -> None:
         """Take notice of a request that goes out."""
-        if now >= self._until or self._lies >= LIES:
+        if now >= self._until or not self._is_believed:
             return
         self._left -= 1
         if self._left < 0:
@@ -119,7 +121,7 @@ class Budget:
         if serial in self._beyond:
             self._beyond.discard(serial)
             self._lies += 1
-        if quota is None or self._lies >= LIES:
+        if quota is None or not self._is_believed:
             return
         self._left = quota.requests - after
         self._until = now + quota.seconds
@@ -129,7 +131,18 @@ class Budget:
             self.ready_at = 0.0  # what went out was not taken off, or has come back
         self._newest = max(self._newest, serial)
 
+    def hint(self, now: float) -> float | None:
+        """Return for how many seconds nothing is left, if that is what was said."""
+        spent = self._left <= 0 and now < self._until
+        return self._until - now if spent and self._is_believed else None
+
     def refused(self) -> None:
-        """Believe again: there was a limit."""
+        """Believe again, for less long than before: there was a limit."""
+        if not self._is_believed:
+            self._most_lies //= 2
         self._lies = 0
         self._beyond.clear()
+
+    @property
+    def _is_believed(self) -> bool:
+        return self._lies < self._most_lies
