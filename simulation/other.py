@@ -7,7 +7,7 @@ shows after an hour.
 from __future__ import annotations
 
 from simulation.regimes import MEAN, Regime, always, waves
-from simulation.servers import Capped, Dice, Faulty, Rated, Slots, Work
+from simulation.servers import Capped, Dice, Faulty, Rated, Slots, Windowed, Work
 from simulation.world import ONE_WAY
 
 
@@ -67,6 +67,16 @@ def turning_rate(low: float, high: float, period: float) -> Regime:
     )
 
 
+def windowed(requests: int, window: float) -> Regime:
+    """Return a regime of so many requests in each window of the clock."""
+    return Regime(
+        f"{requests} in each {window:g} s",
+        lambda dice: Windowed(Work(dice), requests, window),
+        always(requests / window),
+        seconds=300.0,
+    )
+
+
 def _faulty(dice: Dice) -> Faulty:
     capped = Capped(Work(dice), always(24))
     return Faulty(capped, dice, 0.05)
@@ -87,6 +97,9 @@ OTHER = [
     *(queued(12, mean) for mean in (0.05, 2.0)),
     turning_cap(12, 30, 45.0),
     turning_rate(20, 50, 40.0),
+    *(windowed(requests, 60) for requests in (60, 600, 6000)),
+    windowed(100, 10),
+    windowed(50, 1),
     Regime("1 in 20 fails, cap 24", _faulty, always(24 / (MEAN + 2 * ONE_WAY))),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -167,6 +168,37 @@ def test_refusals_without_end_end() -> None:
     error = world.failure(TEXTS)
     assert isinstance(error, RateLimitError)
     assert len(error.attempts) == 6
+
+
+def test_a_limit_by_the_minute_is_waited_out_whatever_the_retries() -> None:
+    granted: Counter[int] = Counter()
+
+    def serve(ask: Ask) -> Served:
+        minute = int(world.now / 60)
+        granted[minute] += 1
+        return good(ask.texts) if granted[minute] <= 10 else bad(429)
+
+    world = World(serve, batch_size=1, max_retries=2)
+    world.carry(world.start([f"t{number}"] for number in range(25)))
+    assert 180 <= world.now < 200
+    assert len(world.asks) < 25 + 2 * 30
+
+
+def test_refusals_without_end_end_a_minute_after_the_server_has_served() -> None:
+    world = World(script(None, *[bad(429)] * 1000), max_retries=5)
+    world.embed(["a"])
+    began = world.now
+    error = world.failure(TEXTS)
+    assert isinstance(error, RateLimitError)
+    assert 60 < world.now - began < 120
+    assert len(error.attempts) < 50
+
+
+def test_who_wants_no_retries_waits_for_no_limit() -> None:
+    world = World(script(None, bad(429)), max_retries=0)
+    world.embed(["a"])
+    assert isinstance(world.failure(["b"]), RateLimitError)
+    assert len(world.asks) == 2
 
 
 def test_an_invalid_answer_is_tried_again_then_raised() -> None:

@@ -209,11 +209,11 @@ def test_without_a_named_time_the_brakes_own_waits_double() -> None:
 
 def test_a_probe_is_early_that_went_out_before_the_named_time_was_over() -> None:
     brake = braked()
-    assert brake.is_early(Permit(4, 1, 131.9, 0))
-    assert not brake.is_early(Permit(4, 1, 132.0, 0))
-    assert not brake.is_early(Permit(3, 1, 99.0, 0))  # of the burst itself
+    assert brake.is_early(Permit(4, 1, 131.9, 0), 1.0)
+    assert not brake.is_early(Permit(4, 1, 132.0, 0), 1.0)
+    assert not brake.is_early(Permit(3, 1, 99.0, 0), 1.0)  # of the burst itself
     brake.release(Permit(4, 1, 101.0, 0), 101.0)
-    assert not brake.is_early(Permit(5, 1, 101.0, 0))
+    assert not brake.is_early(Permit(5, 1, 101.0, 0), 1.0)
 
 
 def test_a_later_refusal_of_a_burst_can_lengthen_the_wait_and_not_shorten_it() -> None:
@@ -222,8 +222,25 @@ def test_a_later_refusal_of_a_burst_can_lengthen_the_wait_and_not_shorten_it() -
     assert brake.open_at == 101.0
     brake.pull(Permit(2, 1, 99.0, 0), 100.0, 64.0, newest=3)
     assert brake.open_at == 102.0
-    assert brake.is_early(Permit(4, 1, 163.9, 0))
-    assert not brake.is_early(Permit(4, 1, 164.0, 0))
+    assert brake.is_early(Permit(4, 1, 163.9, 0), 1.0)
+    assert not brake.is_early(Permit(4, 1, 164.0, 0), 1.0)
+
+
+def test_a_probe_that_no_time_is_named_for_is_early_each_time() -> None:
+    brake = Brake(Policy(8, lambda: 0.0))
+    assert not brake.is_early(Permit(0, 1, 90.0, 0), None)  # it is no probe
+    brake.pull(Permit(0, 1, 90.0, 0), 90.0, None, newest=0)
+    assert brake.is_early(Permit(1, 1, 95.0, 0), None)
+    brake.release(Permit(1, 1, 95.0, 0), 100.0)
+    assert not brake.is_early(Permit(2, 1, 101.0, 0), None)
+
+
+def test_a_server_serves_for_a_minute_after_a_right_answer() -> None:
+    brake = Brake(Policy(8, lambda: 0.0))
+    assert not brake.serves(0.0)
+    brake.release(Permit(1, 1, 95.0, 0), 100.0)
+    assert brake.serves(159.9)
+    assert not brake.serves(160.0)
 
 
 def test_our_own_waits_are_bounded_however_often_it_failed() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from together_embed.engine import retry, wire
 from together_embed.engine.batching import Batch
+from together_embed.engine.brake import WINDOW
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
@@ -208,11 +209,19 @@ class Aftermath:
         # Known to be refused counts too: this one went out before that was known.
         return self._dialect.base64 is not True
 
-    def _may_try(self, batch: Batch, error: RequestError, now: float) -> bool:
-        """Tell whether a batch may go out again: a start is waited for by the clock."""
-        if isinstance(error, NoReplicaError) and self._policy.max_retries:
-            return batch.count_start(now) < retry.STARTUP
-        return error.transient and batch.retries < self._policy.max_retries
+    def _may_try(
+        self, ticket: Ticket, error: RequestError, now: float, *, braked: bool
+    ) -> bool:
+        """Tell whether a batch may go out again.
+
+        A start is waited for by the clock, and so is a limit of a server that serves.
+        """
+        batch, most = ticket.batch, self._policy.max_retries
+        if isinstance(error, NoReplicaError) and most:
+            return batch.may_wait(retry.STARTUP, now)
+        if braked and ticket.serves and most and batch.may_wait(WINDOW, now):
+            return True
+        return error.transient and batch.retries < most
 
     def _again(
         self,
@@ -233,7 +242,7 @@ class Aftermath:
         if error.transient and late:  # not its own time is over, but the call's
             batch.tries.append(attempt(ticket, error, status, now))
             return FIRST
-        if not self._may_try(batch, error, now):
+        if not self._may_try(ticket, error, now, braked=braked):
             return Over(error, status)
         batch.tries.append(attempt(ticket, error, status, now))
         if stale:

@@ -29,8 +29,8 @@ class Batch:
         course: What it has been through, in numbers.
         doubts: The refusals of larger batches with these texts that may have been
             about the size.
-        starts: How many of the tries met a deployment that was starting.
-        started_at: When the first of them did.
+        waits: How many of the tries met what is waited out by the clock.
+        waits_since: When the first of them did.
     """
 
     group: Group
@@ -43,8 +43,8 @@ class Batch:
     plain: int = 0
     course: Course = field(default_factory=Course)
     doubts: tuple[Doubt, ...] = ()
-    starts: int = 0
-    started_at: float | None = None
+    waits: int = 0
+    waits_since: float | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -53,18 +53,16 @@ class Batch:
 
     @property
     def retries(self) -> int:
-        """How many tries count as retries: no dropped encoding, no start."""
-        return len(self.tries) - bool(self.plain) - self.starts
+        """How many tries count as retries: no dropped encoding, no wait."""
+        return len(self.tries) - bool(self.plain) - self.waits
 
-    def count_start(self, now: float) -> float:
-        """Count a try that met a deployment that is starting.
-
-        Returns:
-            For how many seconds it has met that.
-        """
-        self.starts += 1
-        self.started_at = now if self.started_at is None else self.started_at
-        return now - self.started_at
+    def may_wait(self, seconds: float, now: float) -> bool:
+        """Tell whether a try is waited out: for so long, such tries are no retries."""
+        if self.waits_since is None:
+            self.waits_since = now
+        waits = now - self.waits_since < seconds
+        self.waits += waits
+        return waits
 
     @property
     def indices(self) -> tuple[int, ...]:

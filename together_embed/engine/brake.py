@@ -9,6 +9,8 @@ is where the next wait begins. Each wait is jittered: clients do not return toge
 
 from __future__ import annotations
 
+import math
+
 from together_embed.engine.retry import Policy
 from together_embed.engine.signals import Permit
 
@@ -21,6 +23,9 @@ DARING = 0.5
 """After a probe that was right at once, the next wait is this much shorter."""
 JITTER = 0.1
 """The share of a wait that is drawn by lot."""
+WINDOW = 60.0
+"""Seconds after a right answer for which refusals are taken for a limit that passes:
+one by the minute, the longest that is common, refuses for as long."""
 LONG = 2.0
 """Seconds: after a longer pause nothing is known of what the server can carry now."""
 
@@ -41,16 +46,25 @@ class Brake:
         self._since = -1  # permits up to this serial say nothing new
         self._on_at = 0.0
         self._named_until = 0.0
+        self._served_at = -math.inf  # when a right answer came
         self._failures = 0  # in a row, of probes too
 
     def hint(self, seconds: float | None) -> float | None:
         """Return a named time if this server's times have meant something."""
         return None if self._trust <= LEAST_TRUST else seconds
 
-    def is_early(self, permit: Permit) -> bool:
-        """Whether this is a probe that went out before the named time was over."""
+    def serves(self, now: float) -> bool:
+        """Whether a server that refuses has given right answers of late."""
+        return now < self._served_at + WINDOW
+
+    def is_early(self, permit: Permit, hint: float | None) -> bool:
+        """Whether this is a probe that says only that it is too early.
+
+        It went out before the named time was over, or no time is named.
+        """
         after = permit.serial > self._since
-        return self.probing and after and permit.given_at < self._named_until
+        early = hint is None or permit.given_at < self._named_until
+        return self.probing and after and early
 
     def pull(self, permit: Permit, now: float, hint: float | None, newest: int) -> bool:
         """Hold everybody back after a refusal.
@@ -82,6 +96,7 @@ class Brake:
 
     def release(self, permit: Permit, now: float) -> float:
         """Let go after a request that was right; return for how long it was held."""
+        self._served_at = now
         if not self.probing or permit.serial <= self._since:
             return 0.0
         if self._failures == 1:

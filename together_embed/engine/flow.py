@@ -235,6 +235,10 @@ class Flow:
             line.granted.remove(permit)
             return permit
 
+    def serves(self, now: float) -> bool:
+        """Whether the server has given right answers of late, whatever it refuses."""
+        return self._brake.serves(now)
+
     def land(self, permit: Permit, report: Report, now: float) -> bool:
         """Give a permit back with what became of its request.
 
@@ -282,7 +286,7 @@ class Flow:
         """Find what is to blame: the number in flight, or the pace."""
         newest, window, pace = self._serial, self._window, self._pace
         hint = self._budget.hint(now) if hint is None else hint
-        if hint is not None and self._brake.is_early(permit):
+        if self._brake.is_early(permit, hint):
             # It was to be expected, and says nothing of what the server can carry.
             return self._brake.pull(permit, now, hint, newest)
         news = permit.serial > self._judged

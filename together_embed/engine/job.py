@@ -239,6 +239,7 @@ class Job:
             self._flight.time(ticket, seconds)
         told = report(outcome, seconds, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
+        ticket.serves = self._flow.serves(now)
         if right or self._flight.is_last(ticket):
             self._guest.land(ticket.batch, outcome if right else None)  # type: ignore[arg-type]
 

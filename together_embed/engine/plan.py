@@ -90,6 +90,7 @@ class Ticket:
         permit: The flow's leave to send it.
         over: Its outcome is known, or no longer wanted.
         expected: It was refused as a probe of the flow's own choice.
+        serves: The server answered others right, not long before its outcome came.
         twin: The other request for the same batch, while both may bring its vectors.
         other: The same, for good.
         beaten: Its twin brought them.
@@ -103,6 +104,7 @@ class Ticket:
     permit: Permit
     over: bool = False
     expected: bool = False
+    serves: bool = False
     twin: Ticket | None = None
     other: Ticket | None = None
     beaten: bool = False
