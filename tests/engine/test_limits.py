@@ -98,17 +98,27 @@ def test_a_cycle_begins_under_the_rate_and_ends_over_it() -> None:
     assert rates[-1] is None  # nothing has refused: there is no such limit any more
 
 
-def test_refusals_in_a_row_at_once_say_that_the_rate_has_fallen() -> None:
+def refuse_four(step: int) -> list[float]:
     pace = paced(40.0)
     known = []
     for number in range(4):
         pace.send(10.0 + number, 0.3)
         assert SURPRISE > 1
-        pace.marks.add(permit(103 + number, 10.0 + number))
+        pace.marks.add(permit(103 + step * number, 10.0 + number))
         pace.refused(10.0 + number, 0.0)
         known.append(pace.rate or 0.0)
+    return known
+
+
+def test_refusals_in_a_row_at_once_say_that_the_rate_has_fallen() -> None:
+    known = refuse_four(2)
     assert known == sorted(known, reverse=True)
     assert known[-1] < 0.5 * known[0]
+
+
+def test_refusals_with_nothing_accepted_between_them_say_nothing_of_the_rate() -> None:
+    known = refuse_four(1)
+    assert known == [known[0]] * 4
 
 
 def test_a_pace_that_went_far_is_followed_by_a_guess_and_that_is_taken_back() -> None:

@@ -79,7 +79,8 @@ def test_a_rate_is_measured_back_to_where_sixteen_were_accepted() -> None:
     assert marked((0, 0.0), (101, 10.0), (118, 12.0)).measure() == 8.0
     assert marked((0, 0.0), (101, 10.0), (117, 12.0)).measure() == 115 / 12
     assert marked((0, 0.0), (3, 0.0)).measure() is None
-    assert marked((0, 0.0), (1, 4.0)).measure() == 0.25  # one, where none was
+    assert marked((0, 0.0), (2, 4.0)).measure() == 0.25
+    assert marked((0, 0.0), (1, 4.0)).measure() is None  # nothing was accepted
     assert marked((0, 0.0), (21, 1e-9)).measure() == 20_000
 
 
@@ -94,7 +95,11 @@ def test_a_refusal_that_comes_late_is_no_mark_and_was_not_accepted_all_the_same(
 
 
 def test_sixty_four_marks_are_remembered() -> None:
-    assert marked(*((n, float(n)) for n in range(100))).measure() == 1 / 63
+    def crowd(marks: int) -> Marks:
+        return marked((0, 0.0), *((20 + n, 10.0 + n) for n in range(marks)))
+
+    assert crowd(63).measure() == 19 / 72
+    assert crowd(64).measure() is None
 
 
 def test_futile_refusals_are_borne_for_a_thousand_requests_then_for_two() -> None:

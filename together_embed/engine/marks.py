@@ -54,14 +54,24 @@ class Marks:
         self._marks.clear()
 
     def measure(self) -> float | None:
-        """Return what was accepted a second, back to the mark that is telling."""
+        """Return what was accepted a second, back to the mark that is telling.
+
+        None where nothing was: a server that counts by the clock, and not by a bucket,
+        accepts nothing more until its second is over.
+        """
         accepted, seconds = 0, 0.0
         for serial, then, before in reversed(self._marks):
             newest, at, refused = self._marks[-1]
             accepted, seconds = newest - serial - (refused - before), at - then
             if accepted >= TELLING:
                 break
-        return max(accepted, 1) / max(seconds, 1e-3) if seconds else None
+        return accepted / max(seconds, 1e-3) if accepted and seconds else None
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether anything was accepted between the last two refusals."""
+        (serial, _, before), (newest, _, refused) = [*self._marks][-2:]
+        return newest - serial > refused - before
 
     @property
     def are_borne(self) -> bool:

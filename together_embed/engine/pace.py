@@ -209,7 +209,7 @@ class Pace(Metre):
         elif guessed or self._tried > self._known:
             self._caution = 1 if guessed else self._caution
             self._known = max(measured, self._guess(measured, closest, held=guessed))
-        elif self._surprises > 1:
+        elif self._surprises > 1 and self.marks.has_accepted:
             self._known *= FALL ** (self._surprises - 1)
         elif not self._surprises:
             self._known = min(self._known, measured)
