@@ -118,7 +118,7 @@ def test_what_a_cache_costs_is_compared_with_fetching_right_vectors() -> None:
     rows = [line.split("|")[1:3] for line in ended.stdout.splitlines() if "µs" in line]
     ways = {(form.strip(), way.strip()) for form, way in rows}
     assert {(form, "found") for form in ("lists", "array")} <= ways
-    assert len(ways) == 9  # and two servers each, and what filled the cache
+    assert len(ways) == 9  # and three servers each, and what filled the cache
 
 
 def test_the_layers_of_an_aim_are_shown_with_right_vectors_in_each() -> None:
