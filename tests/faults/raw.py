@@ -139,22 +139,24 @@ class RawServer:
                 self._begin(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        reader = connection.makefile("rb")
-        with contextlib.suppress(OSError), reader:
+        with contextlib.suppress(OSError), connection.makefile("rb") as reader:
             while (texts := self._read(reader)) is not None:
                 self.act(Exchange(self, connection, texts))
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
     def _read(self, reader: Any) -> list[str] | None:
-        """Read a request; None where the connection has ended."""
+        """Read a request; None where the connection ends before it is whole."""
         lines: list[str] = []
-        while (line := reader.readline()) not in (b"\r\n", b""):
+        while (line := reader.readline()) != b"\r\n":
+            if not line.endswith(b"\n"):
+                return None
             lines.append(line.decode("latin-1").strip())
-        if not lines:
-            return None
         named = dict(line.lower().split(": ", 1) for line in lines[1:])
-        body = reader.read(int(named.get("content-length", 0)))
+        size = int(named["content-length"])
+        body = reader.read(size)
+        if len(body) < size:
+            return None
         self.requests += 1
         self.heads.append("\n".join(lines))
         texts = json.loads(body)["input"]
