@@ -408,7 +408,7 @@ def test_a_size_is_tried_again_after_some_requests_halfway_to_what_was_refused()
     None
 ):
     portion = Portion()
-    assert portion.refused(100, 1000, by_bytes=False)
+    assert portion.refused(100, 1000, 500, by_bytes=False)
     assert portion.allot() == (50, float("inf"))
     portion.carried(50, 500)
     sizes = []
@@ -424,7 +424,7 @@ def test_what_was_refused_a_sixteenth_above_what_was_carried_is_not_searched() -
     for refused, tried in ((106, 100), (108, 104)):
         portion = Portion()
         portion.carried(100, 1)
-        assert portion.refused(refused, 1, by_bytes=False)
+        assert portion.refused(refused, 1, 1, by_bytes=False)
         for _ in range(PROBE):
             portion.carried(100, 1)
         assert portion.allot()[0] == tried
@@ -435,7 +435,7 @@ def test_a_quarter_more_bytes_than_were_carried_are_no_larger_request() -> None:
     for size, about_size in ((1250, False), (1251, True)):
         portion = Portion()
         portion.carried(100, 1000)
-        doubt = portion.refused(100, size, by_bytes=False)
+        doubt = portion.refused(100, size, size // 2, by_bytes=False)
         assert (doubt is not None) is about_size
 
 

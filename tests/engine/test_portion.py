@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Callable
 
 import pytest
 from virtual import Ask, Served, World, bad, good
@@ -68,15 +69,26 @@ def places(count: int) -> set[int]:
     return {0, min(1, count - 1), count * 37 // 100, count // 2, count - 1}
 
 
-@pytest.mark.parametrize("status", [400, 422])
+LENGTHS = {
+    "alike": lambda number: 1,
+    "any": lambda number: 1 + 7_919 * number % 101,
+    "few-are-long": lambda number: 1 + 10 ** (7 * number % 5),
+}
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
 @pytest.mark.parametrize("before", [0, 1], ids=["cold", "warm"])
+@pytest.mark.parametrize("length", LENGTHS.values(), ids=LENGTHS)
 def test_a_refused_text_costs_twice_the_logarithm_of_its_batch(
-    status: int, before: int
+    status: int, before: int, length: Callable[[int], int]
 ) -> None:
-    for count in range(1, 101):
+    for count in (*range(1, 34), 64, 100):
         for place in places(count):
             at = before * count + place
-            texts = [f"t{number:03}" for number in range((1 + before) * count)]
+            texts = [
+                f"t{number:03}" + "x" * length(number)
+                for number in range((1 + before) * count)
+            ]
             world = World(
                 lambda ask, wrong=texts[at]: (  # type: ignore[misc]
                     bad(status) if wrong in ask.texts else good(ask.texts)
@@ -129,14 +141,14 @@ def test_of_few_texts_each_is_tried_however_many_are_refused() -> None:
 def test_a_refused_text_does_not_make_others_smaller_for_ever() -> None:
     portion = Portion()
     portion.carried(64, 640)
-    assert not portion.refused(64, 640, by_bytes=False)
+    assert not portion.refused(64, 640, 320, by_bytes=False)
     assert portion.allot() == (math.inf, math.inf)
 
 
 def test_a_413_is_about_bytes_unless_as_many_were_carried() -> None:
     portion = Portion()
     portion.carried(100, 1_000)
-    assert portion.refused(100, 8_000, by_bytes=True)
+    assert portion.refused(100, 8_000, 4_000, by_bytes=True)
     assert portion.allot() == (math.inf, 4_000)
     assert portion.in_doubt
     portion.carried(50, 3_900)
@@ -148,20 +160,20 @@ def test_a_413_is_about_bytes_unless_as_many_were_carried() -> None:
 def test_any_refusal_of_more_bytes_for_as_many_texts_is_about_bytes() -> None:
     portion = Portion()
     portion.carried(100, 1_000)
-    assert portion.refused(100, 8_000, by_bytes=False)
+    assert portion.refused(100, 8_000, 4_000, by_bytes=False)
     assert portion.allot() == (math.inf, 4_000)
     both = Portion()
-    assert both.refused(100, 8_000, by_bytes=False)
+    assert both.refused(100, 8_000, 4_000, by_bytes=False)
     assert both.allot() == (50, math.inf)
-    assert both.refused(50, 4_000, by_bytes=True)
+    assert both.refused(50, 4_000, 2_000, by_bytes=True)
     assert both.allot() == (50, 2_000)
 
 
 def test_a_413_for_a_little_more_than_was_carried_is_about_bytes() -> None:
     portion = Portion()
     portion.carried(100, 1_000)
-    assert not portion.refused(50, 1_100, by_bytes=False)
-    assert portion.refused(50, 1_100, by_bytes=True)
+    assert not portion.refused(50, 1_100, 600, by_bytes=False)
+    assert portion.refused(50, 1_100, 600, by_bytes=True)
     assert portion.allot() == (math.inf, 1_000)
 
 
@@ -178,7 +190,7 @@ def test_a_portion_can_be_shared_by_threads() -> None:
     def use() -> None:
         for size in range(1, 500):
             portion.carried(size % 30, size)
-            portion.refused(100, size, by_bytes=size % 2 == 0)
+            portion.refused(100, size, size // 2, by_bytes=size % 2 == 0)
             portion.allot()
 
     threads = [threading.Thread(target=use) for _ in range(4)]

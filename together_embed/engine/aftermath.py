@@ -190,7 +190,9 @@ class Aftermath:
             return False
         portion, by_bytes = self._dialect.portion, error.status == 413
         batch.most = (count + 1) // 2
-        doubt = portion.refused(count, batch.size, by_bytes=by_bytes)
+        first = wire.size_of_all(batch.texts[: batch.most])
+        half = max(first, batch.size - first)
+        doubt = portion.refused(count, batch.size, half, by_bytes=by_bytes)
         if doubt is None:  # larger ones were carried: it is one of its texts
             portion.acquit(batch.doubts)
         else:

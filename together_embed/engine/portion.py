@@ -28,6 +28,10 @@ LIKENESS = 1.25
 is refused for one of its texts: texts differ in length, limits are round numbers."""
 
 
+Refused = tuple[float, float]
+"""How large a request was that was refused, and how large the larger half of it is."""
+
+
 class Measure:
     """One way to measure a request: its texts, or their bytes.
 
@@ -39,51 +43,60 @@ class Measure:
     def __init__(self) -> None:
         self.limit = math.inf
         self.carried = 0.0
-        self._refused: list[float] = []  # each smaller than those before
+        self._refused: list[Refused] = []  # each smaller than those before
 
     @property
     def in_doubt(self) -> bool:
         """Whether nothing as large as the limit was carried since it was found."""
         return self.carried < self.limit < math.inf
 
-    def refuse(self, size: float) -> None:
-        """Halve the limit, or fall back to what was carried."""
-        if size < self._least:
-            self._refused.append(size)
-        self.limit = max(1.0, self.carried, min(self.limit, -(-size // 2)))
+    def refuse(self, refused: Refused) -> None:
+        """Lower the limit to a half of it, or to what was carried."""
+        if refused < self._least:
+            self._refused.append(refused)
+        self.limit = max(1.0, self.carried, min(self.limit, refused[1]))
 
-    def acquit(self, size: float) -> None:
+    def acquit(self, refused: Refused) -> None:
         """Take a refusal back: it was not about the size."""
         with suppress(ValueError):
-            self._refused.remove(size)
-        self._settle()
+            self._refused.remove(refused)
+        self._settle(searched=True)
 
-    def carry(self, size: float) -> None:
-        """Remember what was carried; it becomes the limit where there is one."""
+    def carry(self, size: float, *, searched: bool) -> None:
+        """Remember what was carried; it becomes the limit where there is one.
+
+        Args:
+            size: How large the request was.
+            searched: Both halves of what was refused last are back. Until then the
+                larger of them may go out as it is, or one text would cost a request
+                more.
+        """
         self.carried = max(self.carried, size)
         if self.limit < math.inf:
-            self._refused = [size for size in self._refused if size > self.carried]
-            self._settle()
+            self._refused = [one for one in self._refused if one[0] > self.carried]
+            self._settle(searched=searched)
 
-    def _settle(self) -> None:
-        least = self._least
-        limit = math.inf if least == math.inf else self.carried or -(-least // 2)
-        self.limit = max(1.0, limit)
+    def _settle(self, *, searched: bool) -> None:
+        half = self._least[1]
+        if searched and self.carried and half < math.inf:
+            self.limit = self.carried
+        else:
+            self.limit = max(1.0, self.carried, half)
 
     @property
-    def _least(self) -> float:
-        return min(self._refused, default=math.inf)
+    def _least(self) -> Refused:
+        return min(self._refused, default=(math.inf, math.inf))
 
     def next_try(self) -> float:
         """Return the size halfway to what was refused, or the limit if that is near."""
-        least = self._least
+        least = self._least[0]
         if least - self.carried > max(1.0, self.carried / NEAR):
             return (self.carried + least) // 2
         return self.limit
 
 
-Doubt = tuple[Measure, float]
-"""A refusal that may be about a size: the measure, and how large the request was."""
+Doubt = tuple[Measure, Refused]
+"""A refusal that may be about a size: in which measure, and of what."""
 
 
 class Portion:
@@ -116,17 +129,20 @@ class Portion:
 
     def carried(self, texts: int, size: int) -> None:
         """Learn from a request that was right."""
-        self._texts.carry(texts)
-        self._bytes.carry(size)
         self._carried += 1
         self._halves = max(0, self._halves - 1)
+        self._texts.carry(texts, searched=not self._halves)
+        self._bytes.carry(size, searched=not self._halves)
 
-    def refused(self, texts: int, size: int, *, by_bytes: bool) -> Doubt | None:
+    def refused(
+        self, texts: int, size: int, half: int, *, by_bytes: bool
+    ) -> Doubt | None:
         """Learn from a refusal; return the doubt, if the size may be to blame.
 
         Args:
             texts: How many texts the request held.
             size: Their bytes.
+            half: The bytes of that half of the texts that has more of them.
             by_bytes: The server spoke of the body's size (413).
         """
         near = 1 if by_bytes else LIKENESS
@@ -134,14 +150,14 @@ class Portion:
         if not (many or large):
             return None
         about_bytes = large and (by_bytes or not many)
-        doubt = (self._bytes, size) if about_bytes else (self._texts, texts)
-        measure, refused = doubt
+        measure = self._bytes if about_bytes else self._texts
+        refused = (size, half) if about_bytes else (texts, (texts + 1) // 2)
         measure.refuse(refused)
         self._halves = 2
-        return doubt
+        return measure, refused
 
     def acquit(self, doubts: Iterable[Doubt]) -> None:
         """Take refusals back that a text was to blame for."""
         self._halves = 0
-        for measure, size in doubts:
-            measure.acquit(size)
+        for measure, refused in doubts:
+            measure.acquit(refused)
