@@ -99,7 +99,7 @@ OTHER = [
     turning_rate(20, 50, 40.0),
     *(windowed(requests, 60) for requests in (60, 600, 6000)),
     windowed(100, 10),
-    windowed(50, 1),
+    *(windowed(requests, 1) for requests in (10, 50, 200)),
     Regime("1 in 20 fails, cap 24", _faulty, always(24 / (MEAN + 2 * ONE_WAY))),
 ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from together_embed.engine.marks import CROWD, DEAF, FUTILE, Marks
 from together_embed.engine.pace import LEAST_CYCLE, NEARLY, SURPRISE, UNDER, Pace
 from together_embed.engine.signals import Permit
@@ -116,9 +118,10 @@ def test_refusals_in_a_row_at_once_say_that_the_rate_has_fallen() -> None:
     assert known[-1] < 0.5 * known[0]
 
 
-def test_refusals_with_nothing_accepted_between_them_say_nothing_of_the_rate() -> None:
+def test_refusals_with_nothing_accepted_between_them_measure_one_rate() -> None:
     known = refuse_four(1)
-    assert known == [known[0]] * 4
+    # What was accepted, over the time that goes by.
+    assert known[1:] == pytest.approx([101 / at * UNDER for at in (11.0, 12.0, 13.0)])
 
 
 def test_a_pace_that_went_far_is_followed_by_a_guess_and_that_is_taken_back() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from together_embed.engine.pace import OVER, UNDER, Metre, Pace
+from together_embed.engine.pace import OVER, RUN, SURPRISE, UNDER, Metre, Pace
 from together_embed.engine.signals import Permit
 
 TRIP = 0.3
@@ -197,6 +197,43 @@ def test_two_refusals_at_once_say_that_the_rate_has_fallen_and_each_more_the_mor
     assert found == pytest.approx([10.0, 8.0, 8.0 * 0.8**2, 8.0 * 0.8**5])
 
 
+def run_of(taught: Taught, refusals: int) -> None:
+    """Refuse more, one each tenth of a second, with nothing accepted between."""
+    for _ in range(refusals):
+        taught.refuse_after(0, 10.0)
+        taught.now += 0.1
+
+
+@pytest.mark.parametrize(("refusals", "cycle"), [(RUN - 1, 24), (RUN, 100)])
+def test_a_server_that_accepts_nothing_for_a_while_counts_by_the_clock(
+    refusals: int, cycle: int
+) -> None:
+    taught = Taught(20.0)
+    taught.cycle(rate=50.0)
+    run_of(taught, refusals)
+    assert taught.cycle() == cycle
+
+
+def test_where_the_clock_counts_a_cycle_takes_two_seconds_at_least() -> None:
+    taught = Taught(200.0)
+    run_of(taught, RUN)
+    two_seconds = int(2 * taught.known)
+    assert taught.cycle() == two_seconds > 100
+
+
+def test_a_refusal_soon_after_such_a_pause_says_that_it_was_none_by_the_clock() -> None:
+    taught = Taught(20.0)
+    run_of(taught, RUN)
+    taught.refuse(7)
+    assert taught.cycle() == 24
+
+
+def test_few_a_second_are_not_told_from_a_clock() -> None:
+    taught = Taught(SURPRISE - 0.5)
+    run_of(taught, RUN)
+    assert taught.cycle() == 24
+
+
 def test_a_refusal_that_came_late_enough_ends_a_row_of_them() -> None:
     taught = Taught(10.0)
     taught.refuse(7)
@@ -282,8 +319,7 @@ def test_where_none_was_taken_closely_a_little_less_than_the_closest_is_tried(
 ) -> None:
     taught = Taught(10.0)
     tried = far(taught, 1.15)
-    taught.late()
-    taught.serial += 1
+    taught.serial += 2  # one of them was accepted
     taught.late()
     taught.pace.refused(taught.now, share / tried)
     guessed = taught.pace.rate == pytest.approx(0.985 * tried)

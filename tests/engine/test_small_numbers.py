@@ -94,12 +94,23 @@ def test_a_refusal_that_comes_late_is_no_mark_and_was_not_accepted_all_the_same(
     assert marks.measure() is None
 
 
-def test_sixty_four_marks_are_remembered() -> None:
-    def crowd(marks: int) -> Marks:
-        return marked((0, 0.0), *((20 + n, 10.0 + n) for n in range(marks)))
+def test_of_refusals_with_nothing_accepted_between_the_last_is_the_mark() -> None:
+    marks = marked((0, 0.0), (20, 1.0), (21, 1.5), (22, 2.0))
+    assert marks.run == 2
+    assert marks.measure() == 19 / 2.0
+    marks.add(Permit(43, 1, 4.0, 0.0))
+    assert marks.run == 0
+    assert marks.measure() == 20 / 2.0
 
-    assert crowd(63).measure() == 19 / 72
-    assert crowd(64).measure() is None
+
+def test_refusals_last_that_follow_one_another_for_more_than_a_second() -> None:
+    def lasting(count: int, seconds: float) -> bool:
+        run = ((20 + n, 1.0 + n * seconds / count) for n in range(count + 1))
+        return marked((0, 0.0), *run).are_lasting
+
+    assert lasting(16, 1.1)
+    assert not lasting(16, 1.0)
+    assert not lasting(15, 1.1)
 
 
 def test_futile_refusals_are_borne_for_a_thousand_requests_then_for_two() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from simulation.measure import Result, measure, worst
+from simulation.other import windowed
 from simulation.regimes import REGIMES, Regime, batches
 from simulation.servers import Open, Work
 from simulation.world import Landing, World
@@ -57,6 +58,13 @@ def test_no_long_queue_is_kept_at_a_server(name: str, slots: int) -> None:
     (client,) = regime.run().clients
     # Twice the least latency is tolerated, and a step of a quarter on top is tried.
     assert client.flow.limit <= 3.5 * slots
+
+
+@pytest.mark.parametrize("requests", [50, 100])
+def test_a_limit_by_the_second_is_used_and_seldom_asked_for_more(requests: int) -> None:
+    result = measure(replace(windowed(requests, 1), seconds=120.0))
+    assert result.share >= 0.9
+    assert result.refused <= 0.03
 
 
 def test_what_falls_short_is_a_regime_that_there_is() -> None:

@@ -309,7 +309,8 @@ class Flow:
             window.refused(permit, self.in_flight, news=news)
         if self._out:
             hint = self._brake.hint(hint)
-        if hint is not None or not self._out:
+        used_up = self._paced and pace.marks.are_lasting
+        if hint is not None or used_up or not self._out:
             return self._brake.pull(permit, now, hint, newest)
         return False
 

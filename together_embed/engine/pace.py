@@ -54,6 +54,11 @@ CLOSE = 0.5
 """A request that was accepted this much closer than the pace says that it does not."""
 WARIEST = 16
 """Cycles without a guess, at most, after guesses that failed."""
+RUN = 4
+"""Refusals after one another with nothing accepted between, from a server whose rate is
+known, that show that it counts by the clock. A bucket would have filled by one."""
+CLOCKED = 2.0
+"""Seconds that a cycle takes, at least, where a server counts so: two of its own."""
 DUE = 2 / 3
 """The share of a cycle after which a refusal is what is expected."""
 
@@ -95,6 +100,7 @@ class Pace(Metre):
     __slots__ = (
         "_begun_with",
         "_caution",
+        "_clocked",
         "_cycle",
         "_guessed",
         "_known",
@@ -114,6 +120,7 @@ class Pace(Metre):
         self._sent = 0  # in this cycle
         self._begun_with = 0  # refusals before this cycle
         self._surprises = 0  # in a row
+        self._clocked = False  # the server counts by the clock
         self._guessed = False  # what is known is a guess
         self._wary, self._caution = 0, 1  # cycles until one is made; after a failure
 
@@ -127,8 +134,9 @@ class Pace(Metre):
         if over <= 0:
             begun, power = self._begins_at, 2 if self._guessed else 1
             share = begun + (OVER - begun) * math.pow(self._sent / self._cycle, power)
-        else:  # no faster than the answers can tell
-            by_cycle, by_trip = self._cycle * SPEED_UP, self._known * trip
+        else:  # no faster than the answers can tell, or the server's clock
+            by_cycle = self._cycle * (1.0 if self._clocked else SPEED_UP)
+            by_trip = self._known * trip
             share = OVER * math.pow(2, over / max(by_cycle, by_trip))
         self.rate = None if share > LIFTED else self._known * share
 
@@ -167,10 +175,16 @@ class Pace(Metre):
         measured = self.marks.measure()
         if measured is None or self.marks.are_borne:
             return False
-        if self._is_futile():
+        self._look_for_a_clock(measured)
+        if self._is_more_of_it:
+            if not self._guessed or self.marks.run >= TELLING:
+                self._guessed = False
+                self._known = min(self._known, measured)
+        elif self._is_futile():
             self.rate = None
             return True
-        self._set_known(measured, closest)
+        else:
+            self._set_known(measured, closest)
         self._set_cycle(measured)
         self._measured = measured
         self._begin(now)
@@ -189,6 +203,25 @@ class Pace(Metre):
         """The present pace; more than a cycle tries where nothing limits it."""
         return self.rate or 1.01 * LIFTED * self._known
 
+    def _look_for_a_clock(self, measured: float) -> None:
+        """See from refusals in a row that the server counts by the clock.
+
+        A bucket that fills more slowly than it is asked, since the rate is small or has
+        just fallen, refuses as many.
+        """
+        enough = RUN if self._known else TELLING
+        if self.marks.run >= enough and measured > SURPRISE and not self._surprises:
+            self._clocked = True
+
+    @property
+    def _is_more_of_it(self) -> bool:
+        """Whether this is the last refusal again, and measures more exactly.
+
+        Of a bucket it tells that a guess was wrong, so it is none then.
+        """
+        again = self.marks.run and self._known
+        return bool(again) and (self._clocked or not self._guessed)
+
     def _is_futile(self) -> bool:
         """Tell whether refusals have shown that they come whatever the pace is."""
         if self._sent >= DUE * self._cycle and self._cycle >= CYCLE // 2:
@@ -200,6 +233,8 @@ class Pace(Metre):
     def _set_known(self, measured: float, closest: float) -> None:
         soon = self.rate is not None and self._sent < SURPRISE
         self._surprises = self._surprises + 1 if soon else 0
+        if soon and self._clocked:
+            self._clocked, self._cycle = False, LEAST_CYCLE
         guessed, self._guessed = self._guessed, False
         if not self._known:
             self._known = measured
@@ -209,7 +244,7 @@ class Pace(Metre):
         elif guessed or self._tried > self._known:
             self._caution = 1 if guessed else self._caution
             self._known = max(measured, self._guess(measured, closest, held=guessed))
-        elif self._surprises > 1 and self.marks.has_accepted:
+        elif self._surprises > 1:
             self._known *= FALL ** (self._surprises - 1)
         elif not self._surprises:
             self._known = min(self._known, measured)
@@ -237,7 +272,9 @@ class Pace(Metre):
 
     def _set_cycle(self, measured: float) -> None:
         """Make it twice as long if what was known has been found again."""
-        if not ALIKE < measured / (self._measured or measured) < 1 / ALIKE:
+        if self._clocked:
+            self._cycle = max(CYCLE, int(CLOCKED * self._known))
+        elif not ALIKE < measured / (self._measured or measured) < 1 / ALIKE:
             self._cycle = LEAST_CYCLE
         elif self._sent >= self._cycle // 2 and self.rate is not None:
             cheap = self.marks.count < SPARE * self.marks.newest
