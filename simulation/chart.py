@@ -141,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulation.chart")
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
     results = [measure(regime) for regime in REGIMES]
     (folder / "regimes.svg").write_text(regimes(results))
     (folder / "following.svg").write_text(following())
