@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from langchain_together_embed import arguments, caching, progress, values
-from together_embed import making
+from together_embed import key, making
 from together_embed.client import EmbeddingsClient
 from together_embed.engine.stats import Stats
 from together_embed.settings import OnBatch, public
@@ -174,7 +174,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         Raises:
             EmbeddingsError: The call failed, and no vector of it is returned.
         """
-        with progress.bar(len(texts), shown=self.show_progress_bar) as moved:
+        with progress.bar(texts, shown=self.show_progress_bar) as moved:
             return self.client.embed(texts, role="document", on_progress=moved)
 
     def embed_query(self, text: str) -> list[float]:
@@ -189,7 +189,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do what `embed_documents` does, as a coroutine on the running loop."""
-        with progress.bar(len(texts), shown=self.show_progress_bar) as moved:
+        with progress.bar(texts, shown=self.show_progress_bar) as moved:
             return await self.client.aembed(texts, role="document", on_progress=moved)
 
     async def aembed_query(self, text: str) -> list[float]:
@@ -267,7 +267,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     # Values in the forms that users write them.
 
-    _checked_key = field_validator("together_api_key")(values.key)
+    _checked_key = field_validator("together_api_key")(key.checked)
     _read_timeout = field_validator("request_timeout")(values.seconds)
 
     @field_validator("show_progress_bar")

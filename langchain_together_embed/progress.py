@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,11 +23,11 @@ def needs_tqdm() -> None:
 
 
 @contextmanager
-def bar(total: int, *, shown: bool) -> Iterator[OnProgress | None]:
-    """Show a bar of `total` texts for the time of the block, if it is to be shown."""
+def bar(texts: Sized, *, shown: bool) -> Iterator[OnProgress | None]:
+    """Show a bar that counts texts for the time of the block, if it is to be shown."""
     if not shown:
         yield None
         return
     tqdm = import_module("tqdm.auto").tqdm  # for those who want to see a bar
-    with tqdm(total=total, unit="text", desc="Embedding") as drawn:
+    with tqdm(total=len(texts), unit="text", desc="Embedding") as drawn:
         yield drawn.update

@@ -5,9 +5,8 @@ Also the values that the environment gives, in the order of langchain-together.
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -72,21 +71,6 @@ def query(given: Mapping[str, Any] | None) -> dict[str, str]:
             )
         spelled[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return spelled
-
-
-def key(given: Any) -> Any:
-    """Refuse a key that only a coroutine could tell.
-
-    Raises:
-        ConfigurationError: It is an async function.
-    """
-    call: Callable[..., Any] | None = getattr(given, "__call__", None)  # noqa: B004
-    if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(call):
-        raise ConfigurationError(
-            "api_key is an async function; sync calls ask for the key too: pass a "
-            "plain function, which is asked for each request"
-        )
-    return given
 
 
 def _pair(connect: Any, read: Any, write: Any, pool: Any) -> tuple[Any, Any]:

@@ -143,6 +143,8 @@ def refuse(others: Mapping[str, Any], known: Iterable[str]) -> None:
         TypeError: Nobody knows it; the nearest name is in the message.
     """
     for name, value in others.items():
+        if name == "class_name":
+            continue  # stands in dumps, and is for who reads them
         if name == "reuse_client":
             if value is False:
                 raise ConfigurationError(

@@ -30,6 +30,7 @@ from llama_index.core.utils import get_tqdm_iterable
 from llama_index_together_embed.asking import Ask, AsyncAsk, Rows, Told, achain
 from llama_index_together_embed.failing import Failing
 from llama_index_together_embed.known import Known, Role
+from together_embed.engine.batching import listed
 from together_embed.errors import EmbeddingsError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Call:
         show_progress: bool = False,
     ) -> None:
         self._model = model
-        self._texts = texts
+        self._texts = texts = listed(texts)
         self._failing = Failing(model, texts, role)
         self._failing.check()
         self._payload = model.to_payload()

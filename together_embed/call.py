@@ -19,6 +19,7 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Any
 
+from together_embed.engine.batching import listed
 from together_embed.engine.job import Job
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import Form
@@ -72,7 +73,8 @@ class Calls:
         Raises:
             EmbeddingsError: The call is not whole; `partial` holds what is there.
         """
-        if not _some(texts):
+        texts = listed(texts)  # `resume` is to find those of now
+        if not texts:
             return form.empty(0, 0)
         here = self.here()
         driver = Threads(here.sync(), here.memory)
@@ -94,7 +96,8 @@ class Calls:
         numbers: Sequence[int] | None = None,
     ) -> Any:
         """Do what `embed` does on the running loop."""
-        if not _some(texts):
+        texts = listed(texts)
+        if not texts:
             return form.empty(0, 0)
         here = self.here()
         driver = Tasks(here.asynchronous(), here.memory)
@@ -123,7 +126,7 @@ class Calls:
             driver.wake, form, role, **driver.seat, ordered=ordered, lenient=lenient
         )
         try:
-            yield from driver.run(job, iter(batches))
+            yield from driver.run(job, map(listed, batches))
         except EmbeddingsError as error:
             error.partial = _untaken(error, job)
             raise
@@ -179,8 +182,3 @@ def _untaken(error: EmbeddingsError, job: Job) -> Partial:
     results, failures, remaining = job.partial()
     failures.update(dict.fromkeys(error.indices, error))
     return Partial.left_by(error, results, failures, remaining)
-
-
-def _some(texts: Sequence[str]) -> bool:
-    """Tell whether there is anything to do; numpy arrays have no truth of their own."""
-    return isinstance(texts, str) or len(texts) > 0

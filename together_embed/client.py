@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -250,7 +251,7 @@ class EmbeddingsClient(Streams):
             self._settings.model,
             self._settings.dimensions,
             prefix,
-            sorted(extra.items()),
+            json.dumps(extra, sort_keys=True),
             *self._handling(),
         )
         digest = blake2b(repr(parts).encode(), digest_size=8).hexdigest()
@@ -271,6 +272,7 @@ class EmbeddingsClient(Streams):
             InputError: A text is blank, holds a lone surrogate, or is longer than the
                 model reads and `on_long_input` is "error".
         """
+        texts = batching.listed(texts)
         batching.check(texts, blank=self._settings.allow_blank)
         limit = self._settings.limit
         if limit is not None and limit.on_long == "error":

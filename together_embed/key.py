@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from together_embed.errors import ConfigurationError
 
@@ -34,11 +35,11 @@ class Key:
     __slots__ = ("_cleaned", "_shown", "_source")
 
     def __init__(self, source: KeySource = None) -> None:
-        self._source = source
+        self._source = checked(source)
         self._cleaned: tuple[object, str | None] = (None, None)
         # Where keys rotate, a server may repeat one that the source has forgotten.
         self._shown: deque[str] = deque(maxlen=64)
-        if isinstance(source, str) or _has_secret(source):
+        if source is not None and not self.rotates:
             self.reveal()  # an unusable key is refused at once
 
     def reveal(self) -> str | None:
@@ -82,6 +83,21 @@ class Key:
 
     def __deepcopy__(self, memo: object) -> Key:
         return self
+
+
+def checked(source: Any) -> Any:
+    """Return where a key comes from, unless only a coroutine could tell it.
+
+    Raises:
+        ConfigurationError: It is an async function.
+    """
+    call: Callable[..., Any] | None = getattr(source, "__call__", None)  # noqa: B004
+    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(call):
+        raise ConfigurationError(
+            "api_key is an async function; sync calls ask for the key too: pass a "
+            "plain function, which is asked for each request"
+        )
+    return source
 
 
 def _has_secret(source: object) -> TypeGuard[HasSecret]:

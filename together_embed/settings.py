@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -270,7 +271,8 @@ def _header(name: object, value: object) -> None:
 
 
 def _json(name: str, value: object) -> None:
-    try:
+    try:  # the one goes into the name of a vector, the other into the body
+        json.dumps(value, allow_nan=False)
         msgspec.json.encode(value)
     except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(f"{name} cannot be written as JSON") from None

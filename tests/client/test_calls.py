@@ -68,13 +68,30 @@ def test_a_text_that_cannot_be_sent_is_named_before_anything_is(
     assert endpoint.connections == 0
 
 
-def test_texts_of_every_kind_of_sequence_are_taken(
+def test_texts_of_every_kind_of_iterable_are_taken(
     colour: Any, make_client: Any, right: Any
 ) -> None:
     texts = ["one", "two", "three"]
     client = make_client()
-    for given in (texts, tuple(texts), np.array(texts), dict.fromkeys(texts)):
-        assert colour.embed(client, given) == right(texts)
+    kinds: list[Any] = [list, tuple, np.array, dict.fromkeys, iter]
+    for kind in kinds:
+        assert colour.embed(client, kind(texts)) == right(texts)
+        assert [*colour.batches(client, [kind(texts)])] == [right(texts)]
+    with pytest.raises(TypeError, match="texts is a NoneType; hand over a list"):
+        colour.embed(client, None)
+
+
+def test_a_list_that_is_filled_anew_for_each_batch_is_taken_as_it_was(
+    colour: Any, make_client: Any, right: Any
+) -> None:
+    def batches() -> Iterator[list[str]]:
+        batch: list[str] = []
+        for number in range(5):
+            batch[:] = [f"text {number}"]
+            yield batch
+
+    rows = [*colour.batches(make_client(), batches())]
+    assert rows == [right([f"text {number}"]) for number in range(5)]
 
 
 def test_odd_characters_arrive_as_they_are(
@@ -426,15 +443,15 @@ async def test_a_list_of_many_texts_is_looked_through_beside_the_loop(
 ) -> None:
     readers: set[int] = set()
 
-    class Texts(list[str]):
-        def __iter__(self) -> Iterator[str]:
+    class Text(str):
+        def isascii(self) -> bool:
             readers.add(threading.get_ident())
-            return super().__iter__()
+            return super().isascii()
 
     client = make_client()
-    assert await client.aembed(Texts(["a"] * 20_000)) == [endpoint.embed("a")] * 20_000
+    assert await client.aembed([Text("a")] * 20_000) == [endpoint.embed("a")] * 20_000
     assert threading.get_ident() not in readers
-    await client.aembed(Texts("a"))
+    await client.aembed([Text("a")])
     assert threading.get_ident() in readers
     await client.aclose()
 

@@ -117,6 +117,19 @@ def test_a_call_is_resumed_where_it_stood(colour) -> None:
         assert set(endpoint.seen.values()) == {1}
 
 
+def test_a_call_goes_on_with_its_texts_whatever_became_of_the_list(colour) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)
+        for kind in (list, set):
+            texts = kind(TEXTS)
+            expected = [endpoint.embed(text) for text in texts]
+            endpoint.script([None, 401])
+            with pytest.raises(AuthenticationError) as raised:
+                colour.embed(client, texts)
+            texts.clear()
+            assert colour.resume(raised.value) == expected
+
+
 def test_what_fails_again_is_named_by_its_place_in_the_first_call(colour) -> None:
     with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
         client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)

@@ -95,6 +95,8 @@ def test_a_namespace_differs_where_vectors_do_and_hides_the_key() -> None:
         name(extra_body={"user": "u"}),
     }
     assert len(names) == 5
+    some, others = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    assert name(extra_body={"x": some}) == name(extra_body={"x": others})
     assert name() == name(api_key="another", batch_size=3, encoding_format="float")
     assert all(each.startswith("a-m-") for each in names)
     client = EmbeddingsClient("a/m", query_prefix="q: ")

@@ -19,6 +19,10 @@ KEY = "canary-key-0123456789"
 LOCAL = "http://127.0.0.1:9/v1"
 
 
+async def _later() -> str:
+    return KEY
+
+
 def authorization(client: EmbeddingsClient) -> str | None:
     return client.settings.request_headers().get("Authorization")
 
@@ -223,6 +227,10 @@ def test_a_key_goes_over_plain_http_to_the_public_only_where_asked_for(
         {"model": ""},
         {"model": None},
         {"model": "a\ud800"},
+        {"api_key": KEY.encode()},
+        {"api_key": [KEY]},
+        {"api_key": {"key": KEY}},
+        {"api_key": _later},
         {"batch_size": 0},
         {"batch_size": 1.5},
         {"batch_size": True},
@@ -250,6 +258,8 @@ def test_a_key_goes_over_plain_http_to_the_public_only_where_asked_for(
         {"extra_body": {"model": "x"}},
         {"extra_body": {"dimensions": 3}},
         {"extra_body": {"x": object()}},
+        {"extra_body": {"x": {1, 2}}},
+        {"extra_body": {"x": float("nan")}},
         {"headers": {"X-Note": f"{KEY}\r\nInjected: yes"}},
         {"headers": {"X-Note": f"{KEY}é"}},
         {"headers": {"X Note": "x"}},

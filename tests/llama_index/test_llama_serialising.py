@@ -111,6 +111,7 @@ def test_a_dump_is_read_back_with_the_key_of_the_environment(endpoint, make, tex
     again = TogetherEmbedding.from_dict(model.to_dict())
     assert again.to_dict() == model.to_dict()
     assert TogetherEmbedding.from_json(model.to_json()).to_dict() == model.to_dict()
+    assert TogetherEmbedding(**model.to_dict()).to_dict() == model.to_dict()
     assert again.get_text_embedding(texts[0]) == endpoint.embed(texts[0])
     assert endpoint.log[-1].bearer
 

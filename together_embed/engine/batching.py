@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from together_embed.engine import wire
@@ -70,6 +70,19 @@ class Batch:
         return self.group.indices(self.start, self.stop)
 
 
+def listed(texts: Iterable[str]) -> list[str]:
+    """Return what was handed in as a list that nobody else can change.
+
+    Raises:
+        TypeError: A bare string, or nothing that holds texts.
+    """
+    bare = isinstance(texts, (str, bytes))
+    if bare or not isinstance(texts, Iterable):
+        kind = f"{'bare ' if bare else ''}{type(texts).__name__}"
+        raise TypeError(f"texts is a {kind}; hand over a list of strings")
+    return [*texts]
+
+
 def check(texts: Sequence[str], start: int = 0, *, blank: bool = False) -> None:
     """Refuse what is no text, before anything is sent.
 
@@ -79,13 +92,9 @@ def check(texts: Sequence[str], start: int = 0, *, blank: bool = False) -> None:
         blank: Whether blank texts may pass: what they get is the server's to say.
 
     Raises:
-        TypeError: A bare string, or an element that is no string.
+        TypeError: An element is no string.
         InputError: A blank text, or one with a lone surrogate, which no body can carry.
     """
-    if isinstance(texts, (str, bytes)):
-        raise TypeError(
-            f"texts is a bare {type(texts).__name__}; hand over a list of strings"
-        )
     for index, text in enumerate(texts, start):
         if not isinstance(text, str):
             raise TypeError(f"texts[{index}] is a {type(text).__name__}, not a string")

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from together_embed.engine.batching import listed
 from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost
 from together_embed.engine.plan import Step, Ticket
@@ -223,6 +224,6 @@ class Tasks:
 
 async def _next(source: AsyncIterator[Sequence[str]]) -> Sequence[str]:
     try:
-        return await source.__anext__()
+        return listed(await source.__anext__())
     except StopAsyncIteration:
         return END
