@@ -51,7 +51,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     refused.
 
     The key is in no dump and no pickle: there it is read from the environment again.
-    Neither holds a header of `default_headers` whose name speaks of a secret.
+    Neither holds what of `default_headers` or `default_query` has a name that speaks
+    of a secret.
 
     Args:
         model: The model's name.
@@ -298,14 +299,15 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     def _no_key(self, _: Any) -> None:
         """Leave the key out of JSON, where a row of stars would pass for one later."""
 
-    @field_serializer("default_headers")
-    def _no_secret(self, headers: Mapping[str, str] | None) -> dict[str, str] | None:
-        return None if headers is None else public(headers)
+    @field_serializer("default_headers", "default_query")
+    def _no_secret(self, named: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        return None if named is None else public(named)
 
     def __getstate__(self) -> dict[Any, Any]:
         state: dict[Any, Any] = super().__getstate__()
         fields = {**state["__dict__"], "together_api_key": None, "on_batch": None}
-        fields["default_headers"] = self._no_secret(self.default_headers)
+        for name in ("default_headers", "default_query"):
+            fields[name] = self._no_secret(fields[name])
         private = {**(state["__pydantic_private__"] or {}), "_made": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 

@@ -42,7 +42,7 @@ def pickled(model: TogetherEmbedding) -> dict[str, Any]:
     for name, value in vars(model).items():
         if name in LEFT:
             continue
-        if name == "default_headers":
+        if name in ("default_headers", "default_query"):
             value = value and public(value)
         if name in DECISIVE or _can_be_pickled(value):
             kept[name] = value

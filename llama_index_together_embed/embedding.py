@@ -45,8 +45,8 @@ class TogetherEmbedding(BaseEmbedding):
 
     What `to_dict` holds is what the vectors depend on: the model, the server, the
     width, further fields of the request. The key is in no dump and no pickle: it is
-    read from the environment again. A pickle keeps `default_headers`, but for
-    those whose name speaks of a secret.
+    read from the environment again. A pickle keeps `default_headers` and
+    `default_query`, but for what has a name that speaks of a secret.
 
     Args:
         model_name: The model's name. There is no default. `model` is the same.

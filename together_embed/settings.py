@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import msgspec
 
@@ -132,8 +132,9 @@ class Settings:
         return self.on_drift == "error" if self.canary is None else self.canary
 
     def without_secrets(self) -> Settings:
-        """Return what may be pickled: no header that carries a secret, and no hook."""
-        return replace(self, headers=public(self.headers), on_batch=None)
+        """Return what may be pickled: no secret of headers or query, and no hook."""
+        headers, query = public(self.headers), public(self.query)
+        return replace(self, headers=headers, query=query, on_batch=None)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self.without_secrets())
@@ -195,22 +196,31 @@ class Settings:
         return safe or self.allow_insecure_http
 
     def scrub(self, words: str) -> str:
-        """Take the key out of what a server said."""
+        """Take the key, and the user's own secrets, out of what a server said."""
+        return self.key.scrub(hide(words, *self._secrets))
+
+    @cached_property
+    def _secrets(self) -> list[str]:
+        found = set()
         for value in self.headers.values():
-            secret = value.split()[-1:]  # without a scheme such as Bearer
-            words = hide(words, *secret)
-        return self.key.scrub(words)
+            found.update(value.split()[-1:])  # without a scheme such as Bearer
+        for name in self.headers.keys() - public(self.headers).keys():
+            parts = re.split("[;,]", self.headers[name])  # as those of a cookie
+            found.update(part.partition("=")[2].strip() for part in parts)
+        for name in self.query.keys() - public(self.query).keys():
+            found |= {self.query[name], quote_plus(self.query[name])}
+        return sorted(found, key=len, reverse=True)  # one may be a part of another
 
 
-SECRET = ("authorization", "api-key", "apikey", "token", "secret", "cookie")
-"""Words in the names of headers that are there to carry a secret."""
+SECRET = ("auth", "key", "token", "secret", "cookie", "passw", "credential")
+"""Words in the names of headers and parameters that are there to carry a secret."""
 
 
-def public(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that may be written down: those that carry no secret."""
+def public(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers, or parameters, that may be written down: none is secret."""
     return {
         name: value
-        for name, value in headers.items()
+        for name, value in named.items()
         if not any(word in name.lower() for word in SECRET)
     }
 

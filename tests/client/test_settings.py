@@ -348,13 +348,28 @@ def test_making_a_client_reads_no_file_and_opens_no_socket() -> None:
     assert isinstance(client.settings.key, Key)
 
 
-def test_headers_that_carry_secrets_are_left_out_of_a_pickle() -> None:
-    headers = {
+SECRETS: dict[str, Any] = {
+    "headers": {
         "Authorization": "Bearer gateway-1",
         "X-Api-Key": "gateway-2",
+        "Ocp-Apim-Subscription-Key": "gateway-3",
+        "Cookie": "session=gateway-4; shard=7",
         "X-A": "b",
-    }
-    client = EmbeddingsClient("m", base_url="http://127.0.0.1:1", headers=headers)
+    },
+    "query": {"api_key": "gateway/5", "version": "v2"},
+}
+
+
+def test_headers_and_parameters_that_carry_secrets_are_left_out_of_a_pickle() -> None:
+    client = EmbeddingsClient("m", base_url="http://127.0.0.1:1", **SECRETS)
     data = pickle.dumps(client)
     assert b"gateway" not in data
     assert pickle.loads(data).settings.headers == {"X-A": "b"}
+    assert pickle.loads(data).settings.query == {"version": "v2"}
+
+
+def test_a_server_that_repeats_headers_and_address_is_not_repeated() -> None:
+    client = EmbeddingsClient("m", base_url="http://127.0.0.1:1", **SECRETS)
+    said = f"{SECRETS} ?api_key=gateway%2F5&version=v2"
+    assert "gateway" not in client.settings.scrub(said)
+    assert "version=v2" in client.settings.scrub(said)

@@ -48,8 +48,9 @@ def test_the_key_is_written_nowhere(shown):
         lambda model: str(pickle.dumps(model)),
     ],
 )
-def test_a_key_among_the_headers_is_written_nowhere(shown):
-    assert KEY not in shown(TogetherEmbeddings(default_headers=HEADERS))
+def test_a_key_among_headers_or_parameters_is_written_nowhere(shown):
+    secrets = {"default_headers": HEADERS, "default_query": {"api-key": KEY}}
+    assert KEY not in shown(TogetherEmbeddings(**secrets))
 
 
 def test_the_key_is_not_in_the_error_of_a_server_that_repeats_it(make, endpoint):

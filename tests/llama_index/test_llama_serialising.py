@@ -46,7 +46,8 @@ def hashed(**settings) -> str:
     ],
 )
 def test_the_key_is_written_nowhere(shown):
-    model = TogetherEmbedding("m", KEY, default_headers=HEADERS)
+    secrets = {"default_headers": HEADERS, "default_query": {"api-key": KEY}}
+    model = TogetherEmbedding("m", KEY, **secrets)
     assert KEY not in shown(model)
 
 
