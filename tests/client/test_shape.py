@@ -90,10 +90,14 @@ def test_what_is_cut_may_have_been_asked_for_narrower(colour) -> None:
         assert len(rows[0]) == 3
 
 
-def test_vectors_narrower_than_the_cut_are_an_error(colour) -> None:
+def test_vectors_narrower_than_the_cut_are_an_error(colour, tmp_path: Path) -> None:
     with LocalEndpoint(dimension=8) as endpoint:
-        with pytest.raises(ConfigurationError, match="the vectors are 8 wide"):
-            colour.embed(make(endpoint, cut_to=9), ["a"])
+        # The first has them from the server, the second from the file.
+        for _ in range(2):
+            client = make(endpoint, cut_to=9, cache=tmp_path / "vectors.db")
+            with pytest.raises(ConfigurationError, match="the vectors are 8 wide"):
+                colour.embed(client, ["a"])
+            client.close()
         assert endpoint.requests == 1
 
 

@@ -130,7 +130,8 @@ class Job:
         """Hand in a group, less what it recalls.
 
         Raises:
-            ConfigurationError: Something is to be sent, and nothing can be.
+            ConfigurationError: Something is to be sent, and nothing can be; or what is
+                recalled is narrower than it is to be cut to.
         """
         plan = self._plan
         if group.missing and plan.ready is not None:
@@ -139,6 +140,8 @@ class Job:
         if recalled:
             self._recalled = True
             self._width = self._width or group.width
+            if narrow := self._too_narrow(group.width):
+                raise narrow
             self._tally.add(recalled=recalled)
             self._settle(group, recalled)
         if group.missing:
@@ -335,12 +338,15 @@ class Job:
     def _is_wide_enough(self, block: Any) -> bool:
         """Take the width of the first rows; tell whether they can be cut as asked."""
         self._width = self._width or len(block[0])
+        narrow = self._too_narrow(self._width)
+        self._failure = self._failure or narrow
+        return narrow is None
+
+    def _too_narrow(self, width: int) -> ConfigurationError | None:
         cut_to = self._plan.shape.cut_to
-        if cut_to is None or cut_to <= self._width:
-            return True
-        narrow = f"cut_to={cut_to}, and the vectors are {self._width} wide"
-        self._failure = self._failure or ConfigurationError(narrow)
-        return False
+        if cut_to is None or cut_to <= width:
+            return None
+        return ConfigurationError(f"cut_to={cut_to}, and the vectors are {width} wide")
 
     def _settle(self, group: Group, done: int) -> None:
         """Tell of texts that are done with; end the job where one was refused."""
