@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_together_embed import values
 from together_embed.errors import ConfigurationError
 from together_embed.settings import mapping
 
@@ -107,7 +106,7 @@ def of_the_client(model: TogetherEmbeddings) -> dict[str, Any]:
     body = {**model.model_kwargs, **(model.extra_body or {})}
     return {
         "headers": dict(model.default_headers or {}),
-        "query": values.query(model.default_query),
+        "query": dict(model.default_query or {}),
         "extra_body": copy.deepcopy(body),
         **{name: getattr(model, field) for name, field in _RENAMED.items()},
         **{name: getattr(model, name) for name in _SAME},

@@ -6,7 +6,6 @@ Also the values that the environment gives, in the order of langchain-together.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -54,23 +53,6 @@ def seconds(given: Any) -> Any:
             "timeout is seconds, a pair (to connect, a request), an httpx.Timeout or "
             f"None, not a {type(given).__name__}"
         ) from None
-
-
-def query(given: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return parameters of the address as text, spelled as JSON spells them.
-
-    Raises:
-        ConfigurationError: A value is neither text nor a number nor a truth value.
-    """
-    spelled = {}
-    for name, value in (given or {}).items():
-        if not isinstance(value, (str, int, float)):
-            raise ConfigurationError(
-                f"default_query[{name!r}] is a {type(value).__name__}; it must be a "
-                "string, a number or a bool"
-            )
-        spelled[name] = str(value).lower() if isinstance(value, bool) else str(value)
-    return spelled
 
 
 def _pair(connect: Any, read: Any, write: Any, pool: Any) -> tuple[Any, Any]:

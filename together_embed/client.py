@@ -23,7 +23,7 @@ from together_embed.engine.stats import Stats
 from together_embed.errors import EmbeddingsError
 from together_embed.key import Key, KeySource
 from together_embed.partial import OnError, Partial, handed_over, may_return
-from together_embed.settings import OnBatch, Settings, mapping
+from together_embed.settings import OnBatch, Settings, mapping, parameters
 from together_embed.streams import Streams
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class EmbeddingsClient(Streams):
             dimensions=dimensions,
             encoding_format=encoding_format,
             headers=mapping("headers", headers),
-            query=mapping("query", query),
+            query=parameters(query),
             extra_body=mapping("extra_body", extra_body),
             roles=choose(
                 model,

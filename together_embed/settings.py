@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from urllib.parse import quote_plus, urlsplit
 
 import msgspec
@@ -66,6 +66,11 @@ class Settings:
             raise ConfigurationError("model must be the name of an embedding model")
         _json("model", self.model)
         _json("extra_body", self.extra_body)
+        for name in ("query_prefix", "document_prefix"):
+            prefix = getattr(self.roles, name)
+            if not isinstance(prefix, str):
+                raise ConfigurationError(f"{name} is {_brief(prefix)}, not a string")
+            _json(name, prefix)
         for name in ("batch_size", "max_batch_bytes", *_MAY_BE_NONE):
             _at_least(name, getattr(self, name), 1)
         _at_least("max_retries", self.max_retries, 0)
@@ -75,7 +80,7 @@ class Settings:
         if isinstance(self.timeout, tuple) and len(self.timeout) != 2:
             raise ConfigurationError("timeout is seconds, or (connect, read) seconds")
         for rate in (self.requests_per_second, self.tokens_per_minute):
-            if rate is not None and not 0 < rate < math.inf:
+            if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
                 raise ConfigurationError("a rate is a positive, finite number")
         for seconds in (self.connect_seconds, self.read_seconds):
             _seconds("timeout", seconds)
@@ -95,7 +100,8 @@ class Settings:
             raise ConfigurationError(
                 f"compression is 'gzip' or None, not {_brief(self.compression)}"
             )
-        if self.hedge is not None and not 0 < self.hedge <= 1:
+        hedge = self.hedge
+        if hedge is not None and not (_is_number(hedge) and 0 < hedge <= 1):
             raise ConfigurationError("hedge is a share of requests: above 0, up to 1")
         if self.on_batch is not None and not callable(self.on_batch):
             raise ConfigurationError("on_batch is a function of one BatchStats")
@@ -236,6 +242,24 @@ def mapping(name: str, given: object) -> dict[Any, Any]:
     raise ConfigurationError(f"{name} is a {type(given).__name__}, not a mapping")
 
 
+def parameters(given: object) -> dict[str, str]:
+    """Return parameters of the address as text, spelled as JSON spells them.
+
+    Raises:
+        ConfigurationError: It is no mapping, or a value is neither text nor a number
+            nor a truth value.
+    """
+    spelled = {}
+    for name, value in mapping("query", given).items():
+        if not isinstance(value, (str, int, float)):
+            raise ConfigurationError(
+                f"the query's {name!r} is a {type(value).__name__}; it must be a "
+                "string, a number or a bool"
+            )
+        spelled[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return spelled
+
+
 def _brief(value: object) -> str:
     """Show a value that was refused, unless it may hold a secret."""
     plain = value is None or isinstance(value, (int, float, str))
@@ -258,11 +282,14 @@ LONGEST = 1_000_000
 """Seconds, eleven days: the system refuses waits not much longer than that."""
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _seconds(name: str, value: object) -> None:
     if value is None:
         return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value <= LONGEST:  # type: ignore[operator]
+    if not (_is_number(value) and 0 < value <= LONGEST):
         raise ConfigurationError(
             f"{name} is {_brief(value)}; it must be seconds above 0, or None for no "
             "bound"

@@ -177,8 +177,8 @@ def limit_for(
                 f"how many tokens {model!r} reads is not known: pass max_input_tokens"
             )
         tokens = known.context
-    if tokens < 1:
-        raise ConfigurationError(f"max_input_tokens is {tokens}: no text fits")
+    if not isinstance(tokens, int) or tokens < 1:
+        raise ConfigurationError(f"max_input_tokens is {tokens!r}: no text fits")
     return Limit(tokens, count or estimator(model), on_long)
 
 
