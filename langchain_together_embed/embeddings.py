@@ -147,8 +147,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
     count_tokens: SkipJsonSchema[Callable[[str], int]] | None = Field(
         default=None, exclude=True, repr=False
     )
-    tokenizer: str | None = None
-    cache: str | None = None
+    tokenizer: values.FilePath | None = None
+    cache: values.FilePath | None = None
     max_cache_bytes: int | None = Field(default=None, gt=0)
     on_drift: Literal["warn", "error"] = "warn"
     canary: bool | None = None

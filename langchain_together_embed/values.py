@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import SecretStr
+from pydantic import BeforeValidator, SecretStr
 
 from together_embed.address import BASE_URL
 from together_embed.errors import ConfigurationError
@@ -17,6 +17,10 @@ from together_embed.key import KEY_VARIABLE
 
 BASE_URL_VARIABLES = ("TOGETHER_API_BASE", "TOGETHER_BASE_URL")
 """The first is langchain-together's, and wins: its users change only the import."""
+FilePath = Annotated[
+    str, BeforeValidator(lambda p: os.fspath(p) if isinstance(p, os.PathLike) else p)
+]
+"""A path as it is written, or a `Path`; text in dumps."""
 _HTTPX_PARTS = attrgetter("connect", "read", "write", "pool")
 
 

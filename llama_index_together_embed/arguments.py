@@ -7,6 +7,7 @@ the same here, or says why it cannot.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,8 @@ def settle(written: Mapping[str, Any]) -> dict[str, Any]:
         "api_base": canonical(server),
         "extra_body": fields,
         "dimensions": width,
+        "tokenizer": _spelled(written["tokenizer"]),
+        "cache": _spelled(written["cache"]),
     }
 
 
@@ -95,6 +98,11 @@ def of_the_client(model: TogetherEmbedding) -> dict[str, Any]:
         "extra_body": copy.deepcopy(model.extra_body),
         **{name: getattr(model, name) for name in _SAME},
     }
+
+
+def _spelled(path: Any) -> Any:
+    """Return a path as text, which dumps can hold."""
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def _one_of(name: str, given: Any, alias: str, other: Any) -> Any:

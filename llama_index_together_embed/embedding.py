@@ -6,6 +6,7 @@ changed: assigning a field, `model_copy(update=...)` and pickling mean what they
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,8 +176,8 @@ class TogetherEmbedding(BaseEmbedding):
         on_long_input: Literal["error", "truncate", "split"] | None = None,
         max_input_tokens: int | None = None,
         count_tokens: Callable[[str], int] | None = None,
-        tokenizer: str | None = None,
-        cache: str | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
         max_cache_bytes: int | None = None,
         on_drift: Literal["warn", "error"] = "warn",
         canary: bool | None = None,

@@ -57,11 +57,26 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - read since it is this that checks it
+        _check_host(parts.hostname or "none")
     except ValueError:
         raise ConfigurationError(
             "base_url has an address or port that is none"
         ) from None
     return parts
+
+
+def _check_host(host: str) -> None:
+    """Refuse what libraries read differently, or raise errors of their own for.
+
+    Raises:
+        ValueError: It is neither an address nor a name that can be looked up.
+    """
+    if ":" in host:
+        ip_address(host)
+    elif not re.fullmatch(r"[\w.-]+", host):
+        raise ValueError
+    else:
+        host.encode("idna")  # an empty part, or one too long
 
 
 @lru_cache(maxsize=64)  # asked for each request

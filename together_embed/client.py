@@ -177,7 +177,7 @@ class EmbeddingsClient(Streams):
                 model, on_long_input, max_input_tokens, count_tokens, tokenizer
             ),
             shape=Shape(cut_to, normalize),
-            cache=None if cache is None else os.path.abspath(os.fspath(cache)),
+            cache=_whole(cache),
             max_cache_bytes=max_cache_bytes,
             on_drift=on_drift,
             canary=canary,
@@ -454,3 +454,10 @@ class EmbeddingsClient(Streams):
     def _set_up(self, settings: Settings) -> None:
         self._settings = settings
         self._calls = Calls(settings)
+
+
+def _whole(path: str | os.PathLike[str] | None) -> str | None:
+    """Return a path that leads to the same file from any folder."""
+    if path is None:
+        return None
+    return os.path.abspath(os.path.expanduser(os.fspath(path)))

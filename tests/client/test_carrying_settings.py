@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +147,20 @@ def test_a_dump_keeps_what_decides_on_vectors(model: Any) -> None:
         again = TogetherEmbedding.from_dict(dumped)
     for role in ("query", "document"):
         assert again.client.namespace(role) == model.client.namespace(role)
+
+
+@pytest.mark.parametrize("name", ["~/vectors.db", Path("~/vectors.db")])
+def test_a_file_may_be_named_by_text_or_path_and_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    there = {"base_url": "http://127.0.0.1:9", "cache": name}
+    langchain = TogetherEmbeddings(**there)
+    llama_index = TogetherEmbedding("m", **there)
+    for client in (
+        EmbeddingsClient("m", **there),
+        langchain.client,
+        llama_index.client,
+    ):
+        assert client.settings.cache == str(tmp_path / "vectors.db")
+    assert langchain.model_dump()["cache"] == str(name)

@@ -173,6 +173,12 @@ def test_an_address_is_brought_into_one_form(given: str, sent: str) -> None:
         "http://[::1",
         "http://localhost:99999",
         "http://localhost:port",
+        "https://one two.example",
+        f"https://api.together.ai\\@{KEY}.example/v1",
+        "https://one\\two.example",
+        "https://one..example",
+        f"https://{'long' * 16}.example",
+        "https://*.example",
         "nonsense",
     ],
 )
