@@ -80,7 +80,7 @@ class Memory:
         code, data = next(iter(packed.values()))
         canary = packed.pop(CANARY, None)
         width = len(data) // (4 if code == "f" else 8)
-        if self._watch.drifted or not self._fits(width, model, canary):
+        if not self._fits(width, model, canary):
             return
         keys = identities(*self._place, packed)
         self._store.put_packed(zip(keys, packed.values(), strict=True))

@@ -51,7 +51,7 @@ class Watch:
         self._met: set[Role] = set()
         self._asks = settings.watches_weights
         self._is_out = False
-        self.drifted = False
+        self._drifted = ""
 
     @property
     def is_unsure(self) -> bool:
@@ -80,8 +80,11 @@ class Watch:
         """Compare an answer with what answers were like at first; note it if it is one.
 
         Raises:
-            ModelDriftError: It is of another model, and drift is an error.
+            ModelDriftError: It is of another model, and drift is an error. Weights are
+                compared once: where they were others, each later answer is one too.
         """
+        if self._drifted:
+            return self._strict and self._tell(self._drifted)
         model = model and excerpt(model, self._scrub)  # a server's words, like others
         if canary is None and self._like == (width, model):
             return True
@@ -136,11 +139,11 @@ class Watch:
         distance = _distance(noted.vector, row)
         if distance <= FAR:
             return True
-        self.drifted = True
-        return self._tell(
+        self._drifted = (
             "gives another vector to a fixed text than when the store was filled, at a "
             f"cosine distance of {distance:.2g}: the weights behind the name are others"
         )
+        return self._tell(self._drifted)
 
     def _tell(self, what: str) -> bool:
         message = f"{self._model} {what}: their vectors do not belong in one index"

@@ -104,8 +104,12 @@ def test_in_strict_mode_it_is_asked_for_and_is_an_error(colour, make, weights) -
     strict = {"canary": None, "on_drift": "error"}
     colour.embed(make(**strict), TEXTS)
     weights.shift = 99.0
-    with pytest.raises(ModelDriftError, match="weights behind the name are others"):
-        colour.embed(make(**strict), MORE)
+    client = make(**strict)
+    for texts in (MORE, ["one more"], [*TEXTS, "another"]):
+        with pytest.raises(ModelDriftError, match="behind the name are others") as told:
+            colour.embed(client, texts)
+        assert told.value.results == {}
+    assert colour.embed(client, TEXTS) != [weights(text, 3) for text in TEXTS]
 
 
 def test_unless_strict_or_asked_for_nothing_is_sent_that_the_user_did_not_send(
