@@ -79,7 +79,7 @@ class Partial:
             more = Partial.whole(self._again(todo))
         except EmbeddingsError as error:
             more = handed_over(error, "return")
-        return self._merge(more)
+        return self._merge(todo, more)
 
     async def aresume(self) -> list[list[float]]:
         """Do what `resume` does, as a coroutine on the running loop."""
@@ -91,7 +91,7 @@ class Partial:
             more = Partial.whole(await self._aagain(todo))
         except EmbeddingsError as error:
             more = handed_over(error, "return")
-        return self._merge(more)
+        return self._merge(todo, more)
 
     def renumbered(self, numbers: Sequence[int]) -> Partial:
         """Return the same, by the numbers that its texts have in a larger call."""
@@ -106,14 +106,18 @@ class Partial:
     def _todo(self) -> list[int]:
         return sorted({*self.failures, *self.remaining})
 
-    def _merge(self, more: Partial) -> list[list[float]]:
-        more = more.renumbered(self._todo())
+    def _merge(self, todo: list[int], more: Partial) -> list[list[float]]:
+        """Take in what was asked for; another resumption may have brought some too."""
+        more = more.renumbered(todo)
         self.results.update(more.results)
-        self.failures, self.remaining = more.failures, more.remaining
-        for error in self.failures.values():
+        known = self.results.keys()
+        self.failures = {n: e for n, e in more.failures.items() if n not in known}
+        self.remaining = tuple(n for n in more.remaining if n not in known)
+        for error in more.failures.values():
             error.partial = self
-        if self.failures:
-            raise self.failures[min(self.failures)]
+        if self._todo():
+            failures = self.failures or more.failures
+            raise failures[min(failures)]
         return self._rows()
 
     def _rows(self) -> list[list[float]]:

@@ -18,6 +18,7 @@ from together_embed.errors import (
     UnprocessableError,
 )
 from together_embed.local import LocalEndpoint
+from together_embed.partial import Partial
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +129,29 @@ def test_a_call_goes_on_with_its_texts_whatever_became_of_the_list(colour) -> No
                 colour.embed(client, texts)
             texts.clear()
             assert colour.resume(raised.value) == expected
+
+
+def test_two_resumptions_at_once_mix_up_no_vectors(colour) -> None:
+    rows = [[float(number)] for number in range(3)]
+    asked: list[list[int]] = []
+
+    def again(numbers: list[int]) -> list[list[float]]:
+        asked.append(numbers)
+        if len(asked) == 1:  # while this one is under way, another begins and ends
+            with pytest.raises(UnprocessableError):
+                partial.resume()
+            return [rows[number] for number in numbers]
+        error = UnprocessableError("no", status=422, indices=(1, 2))
+        error.partial = Partial({0: rows[0]}, {1: error, 2: error})
+        raise error
+
+    async def aagain(numbers: list[int]) -> list[list[float]]:
+        return again(numbers)
+
+    partial = Partial({}, {}, (0, 1, 2), again, aagain)
+    assert colour.resume(partial) == rows
+    assert asked == [[0, 1, 2], [0, 1, 2]]
+    assert (partial.failures, partial.remaining) == ({}, ())
 
 
 def test_what_fails_again_is_named_by_its_place_in_the_first_call(colour) -> None:
