@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from hashlib import blake2b
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,12 @@ class FromFile:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
+
+    @cached_property
+    def digest(self) -> str:
+        """A name of what the file holds: nearly all of them have the same name."""
+        with open(self.path, "rb") as file:
+            return blake2b(file.read(), digest_size=8).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FromFile) and other.path == self.path
@@ -104,5 +111,5 @@ def spelled(limit: Limit) -> str:
     """Name what a limit does to vectors, for names that depend on it."""
     count = limit.count
     name = getattr(count, "__qualname__", type(count).__name__)
-    how = os.path.basename(count.path) if isinstance(count, FromFile) else name
+    how = count.digest if isinstance(count, FromFile) else name
     return f"{limit.on_long} {limit.tokens} {how}"

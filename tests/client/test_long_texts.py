@@ -294,7 +294,9 @@ def test_settings_that_cannot_work_say_what_to_pass(
         make_client(**settings).embed(["a"])
 
 
-def test_what_is_done_to_long_texts_is_part_of_the_namespace(make_client) -> None:
+def test_what_is_done_to_long_texts_is_part_of_the_namespace(
+    make_client, tmp_path: Path
+) -> None:
     names = {
         make_client(**settings).namespace()
         for settings in (
@@ -305,5 +307,12 @@ def test_what_is_done_to_long_texts_is_part_of_the_namespace(make_client) -> Non
         )
     }
     assert len(names) == 4
+    for words in ("one", "other"):  # no file says which it is by its name
+        (tmp_path / words).mkdir()
+        (tmp_path / words / "tokenizer.json").write_text(words)
+        file = str(tmp_path / words / "tokenizer.json")
+        split = {**SPLIT, "count_tokens": None, "tokenizer": file}
+        names.add(make_client(**split).namespace())
+    assert len(names) == 6
     strict = {**SPLIT, "on_long_input": "error"}
     assert make_client(**strict).namespace() == make_client().namespace()
