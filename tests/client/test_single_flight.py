@@ -181,3 +181,18 @@ def test_many_calls_for_few_texts_all_end(make_client, rounds: int) -> None:
 
         found = in_threads(*(partial(call, at) for at in range(len(wanted))))
         assert found == [[endpoint.embed(text) for text in texts] for texts in wanted]
+
+
+def test_with_a_cache_each_text_goes_out_once_whoever_asks_and_when(
+    make_client, endpoint, right, tmp_path
+) -> None:
+    client = make_client(batch_size=5, cache=tmp_path / "vectors.db")
+    calls: list[Callable[[], Any]] = [
+        lambda: client.embed(TEXTS),
+        lambda: asyncio.run(client.aembed(TEXTS)),
+        *(partial(client.embed, TEXTS[at:] + TEXTS[:at]) for at in (20, 40)),
+        *(partial(client.embed, [text]) for text in TEXTS[::6]),
+    ]
+    found = in_threads(*calls)
+    assert found[:2] == [right(TEXTS)] * 2
+    assert dict(endpoint.seen) == dict.fromkeys(TEXTS, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engine.virtual import Ask, Served, World, bad, good, lost, vector
+from tests.engine.virtual import (
+    Ask,
+    Served,
+    World,
+    bad,
+    good,
+    lost,
+    script,
+    vector,
+)
 from together_embed.engine.joints import merge
 from together_embed.engine.lengths import Limit
 from together_embed.engine.outcome import Reply
@@ -264,11 +274,10 @@ def test_texts_in_pieces_are_shared_piece_by_piece(
     assert not world.sharing.known
 
 
-works = st.lists(
-    st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9), max_size=3),
-    min_size=2,
-    max_size=4,
+work = st.lists(
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9), max_size=3
 )
+works = st.lists(work, min_size=2, max_size=4)
 
 
 @settings(max_examples=150)
@@ -279,18 +288,21 @@ works = st.lists(
     ),
     st.integers(1, 5),
     st.integers(1, 4),
+    st.booleans(),
 )
 def test_whatever_calls_share_each_gets_its_own_vectors_and_all_end(
     works: list[list[list[str]]],
     told: list[Served | None],
     limit: int,
     batch_size: int,
+    keeps: bool,
 ) -> None:
     def serve(ask: Ask) -> Served:
         served = told[ask.number] if ask.number < len(told) else None
         return good(ask.texts, backwards=True) if served is None else served
 
-    world = World(serve, limit=limit, batch_size=batch_size)
+    disk: dict[str, list[float]] | None = {} if keeps else None
+    world = World(serve, limit=limit, batch_size=batch_size, disk=disk)
     runs = [world.start(groups) for groups in works]
     world.carry(*runs)
     world.land(all_of_it=True)
@@ -299,4 +311,106 @@ def test_whatever_calls_share_each_gets_its_own_vectors_and_all_end(
         assert run.groups == right[: len(run.groups)]
         assert run.error is not None or run.groups == right
     assert world.held == 0
+    assert not world.sharing.known
+
+
+def test_a_row_that_is_shorter_than_the_others_is_wrong_for_who_wants_it_alone() -> (
+    None
+):
+    rows = [{"index": 0, "embedding": [1.0, 2.0]}, {"index": 1, "embedding": [1.0]}]
+    uneven = Reply(200, {}, json.dumps({"data": rows}).encode())
+    world = World(script(uneven))
+    first = world.start([["a", "b"]])
+    world._turn(first)
+    second = world.start([["b"]])
+    world.carry(first, second)
+    assert first.groups == [[vector("a"), vector("b")]]
+    assert second.groups == [[vector("b")]]
+
+
+# Beside a store
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.tuples(work, st.sampled_from([0.0, 0.5, 1.0, 1.5])), max_size=6),
+    st.integers(1, 5),
+    st.integers(1, 4),
+)
+def test_with_a_store_no_text_goes_out_twice_whenever_it_is_asked_for(
+    works: list[tuple[list[list[str]], float]], limit: int, batch_size: int
+) -> None:
+    disk: dict[str, list[float]] = {}
+    world = World(limit=limit, batch_size=batch_size, disk=disk)
+    runs = [world.start(groups) for groups, _ in works]
+    for run, (_, later) in zip(runs, works, strict=True):
+        run.due_at += later
+    world.carry(*runs)
+    for run, (groups, _) in zip(runs, works, strict=True):
+        assert run.groups == [[vector(text) for text in group] for group in groups]
+    wanted = {text for groups, _ in works for group in groups for text in group}
+    assert sent(world) == dict.fromkeys(wanted, 1)
+    assert disk == {text: vector(text) for text in wanted}
+    assert not world.sharing.known
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_who_asks_before_an_answer_is_kept_is_given_it(decoded: bool) -> None:
+    world = World(disk={})
+    first = world.start([["a", "b"]])
+    world._turn(first)
+    world._turn(first)
+    world.land(all_of_it=True)
+    if decoded:
+        world._turn(first)
+        assert first.job.fresh
+    second = world.start([["c", "b"]])
+    world.carry(second)
+    assert second.groups == [[vector("c"), vector("b")]]
+    assert [ask.texts for ask in world.asks] == [["a", "b"], ["c"]]
+    world.carry(first)
+    assert not world.sharing.known
+
+
+def test_who_asks_after_an_answer_was_found_wrong_is_not_given_it() -> None:
+    world = World(script(WRONG, (9.0, good(["a"]))), disk={}, max_retries=1)
+    first = world.start([["a"]])
+    world._turn(first)
+    world._turn(first)
+    world.land(all_of_it=True)
+    world._turn(first)
+    world.now += 60.0
+    world._turn(first)
+    assert len(world.asks) == 2
+    second = world.start([["a"]])
+    world.carry(first, second)
+    assert first.groups == second.groups == [[vector("a")]]
+    assert len(world.asks) == 2
+
+
+def test_a_call_that_ends_takes_nobody_elses_text_along() -> None:
+    world = World(script(None, bad(401)), batch_size=1, limit=1)
+    first = world.start([["a", "b"]])
+    world._turn(first)
+    world.land(all_of_it=True)
+    world._turn(first)  # "a" is done with, "b" is on its way
+    second = world.start([["a"]])
+    world._turn(second)
+    world.land(all_of_it=True)
+    world._turn(first)
+    assert first.error is not None
+    assert [*world.sharing.known] == ["a"]
+
+
+def test_answers_that_are_kept_one_after_the_other_all_leave_the_table() -> None:
+    world = World(keeps=True)
+    run = world.start([["a", "b", "c"]])
+    world._turn(run)
+    world.land(all_of_it=True)
+    world._turn(run)
+    world._turn(run)
+    assert len(run.job.fresh) == 2
+    run.job.kept()
+    assert [*world.sharing.known] == ["c"]
+    run.job.kept()
     assert not world.sharing.known

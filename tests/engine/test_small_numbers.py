@@ -146,8 +146,8 @@ def test_answers_that_are_kept_are_given_out_with_their_texts() -> None:
     world = World(keeps=True)
     run = world.start([["a", "b", "c"]])
     world.carry(run)
-    assert [texts for texts, _ in run.job.fresh] == [["a", "b"], ["c"]]
-    assert [answer.embeddings for _, answer in run.job.fresh] == [
+    assert [fresh.texts for fresh in run.job.fresh] == [["a", "b"], ["c"]]
+    assert [fresh.answer.embeddings for fresh in run.job.fresh] == [
         [vector("a"), vector("b")],
         [vector("c")],
     ]

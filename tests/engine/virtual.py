@@ -10,9 +10,11 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from struct import pack
 from typing import Any
 
 from together_embed.engine.flow import Flow
+from together_embed.engine.group import Group
 from together_embed.engine.hedge import Hedger
 from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
@@ -83,10 +85,15 @@ class Run:
     over_at: float | None = None
     due_at: float = 0.0
     asked: list[Ask] = field(default_factory=list)
+    found: Group | None = None
 
 
 class World:
-    """A client's engine, and the clock."""
+    """A client's engine, and the clock.
+
+    Where it has a disk, a job looks its texts up in one turn and adds them in the next,
+    and keeps an answer in the turn after it was decoded: others go on in between.
+    """
 
     def __init__(
         self,
@@ -98,6 +105,7 @@ class World:
         base64: bool | None = False,
         learns: bool = True,
         hedge: float | None = None,
+        disk: dict[str, list[float]] | None = None,
         **plan: Any,
     ) -> None:
         self.now = 100.0
@@ -121,9 +129,11 @@ class World:
                 "deadline": None,
                 "width": None,
                 "scrub": lambda words: words,
+                "keeps": disk is not None,
                 **plan,
             }
         )
+        self.disk = disk
         self._air: list[tuple[float, int, Run, Ticket, Outcome]] = []
 
     @property
@@ -188,12 +198,18 @@ class World:
 
     def _turn(self, run: Run) -> None:
         try:
+            self._keep(run)
             while run.job.hungry:
-                texts = next(run.source, None)
-                if texts is None:
+                if run.found is not None:
+                    run.job.add(run.found)
+                    run.found = None
+                elif (texts := next(run.source, None)) is None:
                     run.job.complete()
-                else:
+                elif self.disk is None:
                     run.job.add(run.job.group(texts))
+                else:
+                    run.found = self._look_up(run, texts, self.disk)
+                    return
             step = run.job.next_step(self.now)
             if step is None:
                 run.groups += [rows for _, rows in run.job.take()]
@@ -210,7 +226,24 @@ class World:
             run.error = error
             self._end(run)
 
+    def _look_up(
+        self, run: Run, texts: Sequence[str], disk: dict[str, list[float]]
+    ) -> Group:
+        group = run.job.group(texts)
+        run.job.enter(group)
+        for start, asked in group.lookups():
+            kept = [disk.get(text) for text in asked]
+            group.recall(start, [row and ("d", pack("3d", *row)) for row in kept])
+        return group
+
+    def _keep(self, run: Run) -> None:
+        while self.disk is not None and run.job.fresh:
+            texts, answer = run.job.fresh[0][:2]
+            self.disk.update(zip(texts, answer.embeddings, strict=True))  # type: ignore[arg-type]
+            run.job.kept()
+
     def _end(self, run: Run) -> None:
+        self._keep(run)
         run.over_at = self.now
         for ticket in run.job.close(self.now):
             if not any(flying[3] is ticket for flying in self._air):

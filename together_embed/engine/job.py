@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from together_embed.engine import batching, quick, wire
 from together_embed.engine.aftermath import OF_A_TEXT, Aftermath, Later, Over
@@ -55,6 +55,15 @@ LONE_REFUSALS = 3
 """So many texts refused one by one, and none ever taken: it is not about the texts."""
 FEW = 8
 """Texts that are asked for all the same: where so few are left, it costs little."""
+
+
+class Fresh(NamedTuple):
+    """An answer that is to be kept; only then others are not given it any more."""
+
+    texts: list[str]
+    answer: Answer
+    group: Group
+    batch: Batch | None = None
 
 
 class Job:
@@ -98,7 +107,7 @@ class Job:
         self._began_at = now
         self._carried = self._recalled = False
         self._alone = 0
-        self.fresh: deque[tuple[list[str], Answer]] = deque()
+        self.fresh: deque[Fresh] = deque()
         self._line = flow.join(wake)
         self._guest = Guest(sharing or Sharing(), wake, host, blocks)
         self._ends_at = None if plan.deadline is None else now + plan.deadline
@@ -126,6 +135,14 @@ class Job:
         """Whether making a group takes its time, since texts are measured."""
         return self._plan.limit is not None
 
+    def enter(self, group: Group) -> None:
+        """Say what a group wants, before it is looked up and handed in.
+
+        What other calls bring and keep from now on comes from them.
+        """
+        if group.missing:
+            self._guest.enter(group)
+
     def add(self, group: Group) -> None:
         """Hand in a group, less what it recalls.
 
@@ -144,8 +161,10 @@ class Job:
                 raise narrow
             self._tally.add(recalled=recalled)
             self._settle(group, recalled)
+            self._guest.settle(group, group.unique[group.missing :])
         if group.missing:
             self._guest.enter(group)
+            self._guest.arrange(group)
         batches = list(batching.cut(group, plan.batch_size, plan.room))
         self._added += group.count
         self._groups.add(group)
@@ -288,10 +307,11 @@ class Job:
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
             self._undigested.popleft()
+            self._guest.refuse(batch)
             self._miss(ticket, error, now)
             return
         if self._plan.keeps:
-            self.fresh.append((batch.texts, answer))
+            self.fresh.append(Fresh(batch.texts, answer, batch.group, batch))
         self._undigested.popleft()
         self._flight.beat_twin(ticket)
         if not self._is_wide_enough(block):
@@ -302,7 +322,8 @@ class Job:
             self._dialect.base64 = ticket.base64
         self._carried = True
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
-        self._guest.settle(batch.group, batch.texts)
+        if not self._plan.keeps:
+            self._guest.settle(batch.group, batch.texts, batch)
         counted = {"texts": done, "duplicates": duplicates}
         if answer.tokens is not None:
             counted["tokens"] = answer.tokens
@@ -315,25 +336,32 @@ class Job:
         group, body = delivery.group, delivery.reply.body
         try:
             answer = wire.read_answer(body, delivery.count, self._decode)
-            found = [answer.embeddings[at] for _, at in delivery.wanted]
-            block = self._form.read(found, self._width)
+            # All of it: one row that is shorter shows beside the others only.
+            block = self._form.read(answer.embeddings, self._width)
         except InvalidReply:
             self._undigested.popleft()
             self._guest.refuse_mail(delivery)
             return
         texts = [text for text, _ in delivery.wanted]
         if self._plan.keeps:
-            self.fresh.append((texts, Answer(found, answer.model)))
+            found = [answer.embeddings[at] for _, at in delivery.wanted]
+            self.fresh.append(Fresh(texts, Answer(found, answer.model), group))
         self._undigested.popleft()
         if not self._is_wide_enough(block):
             return
         done = 0
-        for at, text in enumerate(texts):
+        for text, at in delivery.wanted:
             place = group.place_of(text)
             done += group.put(place, block[at : at + 1], len(block[0]))[0]
         self._tally.add(shared=done)
-        self._guest.settle(group, texts)
+        if not self._plan.keeps:
+            self._guest.settle(group, texts)
         self._settle(group, done)
+
+    def kept(self) -> None:
+        """Say that the first of `fresh` is kept, or cannot be."""
+        fresh = self.fresh.popleft()
+        self._guest.settle(fresh.group, fresh.texts, fresh.batch)
 
     def _is_wide_enough(self, block: Any) -> bool:
         """Take the width of the first rows; tell whether they can be cut as asked."""

@@ -2,9 +2,11 @@
 
 Every text that is to be sent is entered here by the call that wants it. Who sends it
 first carries it for all; the others are given the same answer when it lands, whoever
-drives the carrier's call, and however that call ends. Nobody waits for a call: what is
-waited for is a request on its way, which ends by itself. If it brings no answer, each
-of the others may send the text. So no two calls can wait for one another.
+drives the carrier's call, and however that call ends. Who comes between the landing and
+the end of the work on it, which keeps it where there is a store, is given it at once.
+Nobody waits for a call: what is waited for is a request on its way, which ends by
+itself. If it brings no answer, each of the others may send the text. So no two calls
+can wait for one another.
 
 A text that one call alone wants costs one entry in a table, and nothing else.
 """
@@ -24,6 +26,7 @@ from together_embed.engine.outcome import Reply
 PATIENCE = 60.0
 """Seconds to wait for another call's request that has no time of its own."""
 LONGEST = float("inf")
+_Answer = tuple[Reply, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +68,7 @@ class _Want:
         group: The group.
         guest: The call that it belongs to.
         flights: Its requests on their way.
+        landed: What those brought that it is not done with.
         shares: Its texts that others want as well.
         mailed: Those among them whose answer is in the guest's mail, and how often.
             Nobody has looked into it: they stay shared until they have their row.
@@ -75,6 +79,7 @@ class _Want:
     group: Group
     guest: Guest
     flights: dict[Batch, Flight] = field(default_factory=dict)
+    landed: dict[Batch, Reply] = field(default_factory=dict)
     shares: dict[str, _Share] = field(default_factory=dict)
     mailed: Counter[str] = field(default_factory=Counter)
     touched: bool = False
@@ -83,10 +88,18 @@ class _Want:
 
 @dataclass(slots=True, eq=False)
 class _Share:
-    """A text that several groups want, and the request that carries it, if one does."""
+    """A text that several groups want.
+
+    Attributes:
+        members: Those groups.
+        flight: The request that carries it, if one does.
+        answer: What brought it, to how many texts that was an answer, and which of them
+            it is; while one of the members has not taken that in.
+    """
 
     members: list[_Want]
-    flight: Flight | None
+    flight: Flight | None = None
+    answer: _Answer | None = None
 
 
 class Sharing:
@@ -100,45 +113,41 @@ class Sharing:
         self.lock = lock or nullcontext()
         self.known: dict[str, _Want | _Share] = {}
 
-    def enter(self, want: _Want) -> set[str]:
-        """Enter the texts of a group; return those that others want as well."""
+    def enter(self, want: _Want) -> None:
+        """Enter the texts of a group; hand it what others have brought of them."""
         texts = want.group.unique[: want.group.missing]
         with self.lock:
             if self.known.keys().isdisjoint(texts):
                 self.known.update(dict.fromkeys(texts, want))
-                return set()
-            flying: dict[_Want, dict[str, Flight]] = {}
+                return
+            carried: dict[_Want, dict[str, _Share]] = {}
+            post: list[tuple[str, _Answer]] = []
             want.touched = want.guest.touched = True
             for text in texts:
                 other = self.known.setdefault(text, want)
                 if other is want:
                     continue
-                share = self._share(text, other, flying)
+                share = self._share(text, other, carried)
                 want.shares[text] = share
                 share.members.append(want)
-            return {*want.shares}
+                if share.answer:
+                    post.append((text, share.answer))
+            _post(want, post)
 
     def _share(
-        self, text: str, other: _Want | _Share, flying: dict[_Want, dict[str, Flight]]
+        self, text: str, other: _Want | _Share, carried: dict[_Want, dict[str, _Share]]
     ) -> _Share:
         if isinstance(other, _Share):
             return other
-        if other not in flying:
-            flights = other.flights.items()
-            flying[other] = {
-                t: flight for batch, flight in flights for t in batch.texts
-            }
-        share = _Share([other], flying[other].get(text))
+        if other not in carried:
+            carried[other] = _carried(other)
+        share = carried[other].get(text) or _Share([other])
         self.known[text] = other.shares[text] = share
         other.touched = other.guest.touched = True
         return share
 
     def leave(self, want: _Want, texts: Iterable[str]) -> None:
         """Take texts out, as far as this group is concerned. Needs the lock."""
-        if not want.touched:
-            for text in texts:
-                self.known.pop(text, None)
-            return
         for text in texts:
             share = want.shares.get(text)
             if share is None:
@@ -155,7 +164,7 @@ class Sharing:
         self, want: _Want, flight: Flight, texts: Sequence[str], reply: Reply | None
     ) -> set[Guest]:
         """Hand an answer to all who want its texts; return whom to wake."""
-        mail: dict[_Want, list[tuple[str, int]]] = {}
+        mail: dict[_Want, list[tuple[str, _Answer]]] = {}
         told: set[Guest] = set()
         for at, text in enumerate(texts):
             share = want.shares.get(text)
@@ -166,12 +175,11 @@ class Sharing:
             told.update(member.guest for member in others)
             if reply is None:
                 continue
+            share.answer = reply, len(texts), at
             for member in others:
-                member.mailed[text] += 1
-                mail.setdefault(member, []).append((text, at))
-        for member, wanted in mail.items():
-            post = Delivery(member.group, reply, len(texts), wanted)  # type: ignore[arg-type]
-            member.guest.mail.append(post)
+                mail.setdefault(member, []).append((text, share.answer))
+        for member, post in mail.items():
+            _post(member, post)
         return told
 
     def sweep(self, guest: Guest, flying: Container[str]) -> set[Guest]:
@@ -187,6 +195,30 @@ class Sharing:
                 elif isinstance(entry, _Share):
                     entry.members = left
         return others
+
+
+def _carried(want: _Want) -> dict[str, _Share]:
+    """Return a share for each text of a group that is on its way, or has landed."""
+    shares = {
+        text: _Share([want], flight)
+        for batch, flight in want.flights.items()
+        for text in batch.texts
+    }
+    for batch, reply in want.landed.items():
+        texts = batch.texts
+        for at, text in enumerate(texts):
+            shares[text] = _Share([want], None, (reply, len(texts), at))
+    return shares
+
+
+def _post(want: _Want, found: Iterable[tuple[str, _Answer]]) -> None:
+    """Put into a guest's mail what others' requests brought for one of its groups."""
+    mail: dict[int, Delivery] = {}
+    for text, (reply, count, at) in found:
+        want.mailed[text] += 1
+        empty = Delivery(want.group, reply, count, [])
+        mail.setdefault(id(reply), empty).wanted.append((text, at))
+    want.guest.mail.extend(mail.values())
 
 
 class Guest:
@@ -233,12 +265,21 @@ class Guest:
         return bool(self._parked)
 
     def enter(self, group: Group) -> None:
-        """Enter a group that is to be sent; those of its texts that are shared go last.
+        """Enter a group, unless it was: what it misses is wanted from now on.
+
+        What others kept before is to be looked up after that: who looks first would
+        miss what they keep, and leave the table with, in between.
+        """
+        if group not in self._wants:
+            want = self._wants[group] = _Want(group, self)
+            self._sharing.enter(want)
+
+    def arrange(self, group: Group) -> None:
+        """Let those of a group's texts that are shared go last.
 
         They then make batches of their own, and hold up no others.
         """
-        want = self._wants[group] = _Want(group, self)
-        shared = self._sharing.enter(want)
+        shared = self._wants[group].shares
         if shared:
             texts = group.unique[: group.missing]
             group.reorder(sorted(range(len(texts)), key=lambda at: texts[at] in shared))
@@ -290,12 +331,22 @@ class Guest:
             if want.gone:
                 self._sharing.leave(want, batch.texts)
                 self._forget(want)
+            elif reply is not None:
+                want.landed[batch] = reply
         for guest in told:
             guest.stirred = True
             guest._wake()  # noqa: SLF001 - of the same class
 
-    def settle(self, group: Group, texts: Sequence[str]) -> None:
-        """Say that texts are done with, by a row or an error."""
+    def settle(
+        self, group: Group, texts: Sequence[str], batch: Batch | None = None
+    ) -> None:
+        """Say that texts are done with, by a row that is kept or an error.
+
+        Args:
+            group: Whose texts.
+            texts: They may have been done with before.
+            batch: Of those that were sent for, if they were.
+        """
         with self._sharing.lock:
             want = self._wants.get(group)
             if want is None:  # all of it was done with before
@@ -303,14 +354,27 @@ class Guest:
             self._sharing.leave(want, texts)
             for text in texts:
                 want.mailed.pop(text, None)
+            if batch is not None:
+                want.landed.pop(batch, None)
             if not group.missing:
                 want.gone = True
                 self._forget(want)
 
     def _forget(self, want: _Want) -> None:
-        """Let go of a group that is done with, when nothing of it is on its way."""
-        if not want.flights:
+        """Let go of a group that is done with, when nothing of it is left to see to."""
+        if not (want.flights or want.landed or want.mailed):
             self._wants.pop(want.group, None)
+
+    def refuse(self, batch: Batch) -> None:
+        """Say that what a request brought was not right: nobody else is to get it."""
+        with self._sharing.lock:
+            want = self._wants.get(batch.group)
+            if want is None:
+                return
+            want.landed.pop(batch, None)
+            for text in batch.texts:
+                if text in want.shares:
+                    want.shares[text].answer = None
 
     def refuse_mail(self, delivery: Delivery) -> None:
         """Say that an answer of others was not right: its texts are free again."""
@@ -325,10 +389,9 @@ class Guest:
         with self._sharing.lock:
             for want in self._wants.values():
                 want.gone = True
-                if want.group.missing:
-                    flying = {text for batch in want.flights for text in batch.texts}
-                    rest = [text for text in want.group.unique if text not in flying]
-                    self._sharing.leave(want, rest)
+                flying = {text for batch in want.flights for text in batch.texts}
+                rest = [text for text in want.group.unique if text not in flying]
+                self._sharing.leave(want, rest)
 
     def mend(self, carried: set[Batch]) -> None:
         """Put right what Ctrl-C may have broken off, after `close`.

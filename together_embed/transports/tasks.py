@@ -126,6 +126,7 @@ class Tasks:
         else:
             group = job.group(texts, hidden)
         if self._memory is not None:  # a disk is no friend of an event loop
+            job.enter(group)
             for start, asked in group.lookups():
                 known = await asyncio.to_thread(self._memory.recall, asked)
                 group.recall(start, known)
@@ -140,14 +141,14 @@ class Tasks:
 
     async def _keep(self, job: Job) -> None:
         while job.fresh and self._memory is not None:
-            texts, answer = job.fresh[0]  # as it is with threads
+            texts, answer = job.fresh[0][:2]  # as it is with threads
             row = texts, answer.embeddings, answer.model
             try:
                 await asyncio.to_thread(self._memory.keep, *row)
             except Exception:
-                job.fresh.popleft()
+                job.kept()
                 raise
-            job.fresh.popleft()
+            job.kept()
 
     async def _start(self, job: Job, step: Step) -> bool:
         """Set off what the step names; tell whether it was all, and is over."""

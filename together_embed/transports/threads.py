@@ -99,6 +99,7 @@ class Threads:
         hidden = self._memory.canary() if self._memory else None
         group = job.group(texts, hidden)
         if self._memory is not None:
+            job.enter(group)
             for start, asked in group.lookups():
                 group.recall(start, self._memory.recall(asked))
         job.add(group)
@@ -112,13 +113,13 @@ class Threads:
 
     def _keep(self, job: Job) -> None:
         while job.fresh and self._memory is not None:
-            texts, answer = job.fresh[0]  # stays where Ctrl-C comes, and is kept then
+            texts, answer = job.fresh[0][:2]  # stays where Ctrl-C comes: kept then
             try:
                 self._memory.keep(texts, answer.embeddings, answer.model)
             except Exception:
-                job.fresh.popleft()
+                job.kept()
                 raise
-            job.fresh.popleft()
+            job.kept()
 
     def _start(self, job: Job, step: Step) -> bool:
         """Set off what the step names; tell whether it was all, and is over."""
