@@ -20,7 +20,7 @@ import pytest
 
 from together_embed import errors
 from together_embed.engine.group import Group
-from together_embed.engine.sharing import Guest
+from together_embed.engine.guest import Guest
 from together_embed.local import LocalEndpoint
 from together_embed.local.faults import EVERY_WAY
 from together_embed.watch import CANARY

@@ -30,13 +30,14 @@ from together_embed.engine.batching import Batch
 from together_embed.engine.flight import Flight
 from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.group import Group, Groups
+from together_embed.engine.guest import PATIENCE, Guest
 from together_embed.engine.hedge import Hedger, part
 from together_embed.engine.intake import Intake
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
-from together_embed.engine.sharing import PATIENCE, Delivery, Guest, Sharing
+from together_embed.engine.sharing import Delivery, Sharing
 from together_embed.engine.signals import Report, Verdict
 from together_embed.engine.stats import Tally
 from together_embed.engine.telling import OnBatch, OnEnd, OnProgress, Telling
