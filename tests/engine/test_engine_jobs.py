@@ -6,8 +6,18 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from virtual import Ask, Served, World, always, bad, good, lost, script, vector
 
+from tests.engine.virtual import (
+    Ask,
+    Served,
+    World,
+    always,
+    bad,
+    good,
+    lost,
+    script,
+    vector,
+)
 from together_embed.engine.outcome import Cause, Reply
 from together_embed.errors import (
     AuthenticationError,
@@ -28,6 +38,14 @@ def test_texts_go_out_in_batches_of_the_chosen_count() -> None:
     world = World(batch_size=4)
     assert world.embed(TEXTS) == right(TEXTS)
     assert [len(ask.texts) for ask in world.asks] == [4, 4, 3]
+
+
+def test_a_body_holds_the_model_the_texts_and_what_the_user_adds() -> None:
+    world = World(batch_size=4, base64=None, extra={"note": "x"})
+    world.embed(TEXTS[:4])
+    (ask,) = world.asks
+    assert ask.fields.pop("encoding_format") == "base64"
+    assert ask.fields == {"model": "m", "input": TEXTS[:4], "note": "x"}
 
 
 def test_no_body_is_larger_than_asked_for() -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual import Ask, Served, World, bad, good, lost, vector
 
+from tests.engine.virtual import Ask, Served, World, bad, good, lost, vector
 from together_embed.engine.outcome import Cause, Reply
 from together_embed.errors import EmbeddingsError
 

@@ -54,6 +54,17 @@ def test_the_wait_for_a_limit_is_counted_and_that_for_a_place_is_not() -> None:
     assert world.stats.waited > 0
 
 
+def test_a_batch_is_told_how_long_limits_held_it_back_in_all() -> None:
+    told = [bad(429, retry_after="7"), bad(429, retry_after="7")]
+    world = World(script(*told), batch_size=1)
+    world.embed(["a"])
+    (batch,) = world.told
+    assert batch.waited == world.stats.waited
+    first, *_, last = world.asks
+    between = last.at - first.at - (len(world.asks) - 1) * SECONDS
+    assert batch.waited == pytest.approx(between)
+
+
 def test_what_a_server_counts_is_added_up_where_it_says_so() -> None:
     def counting(ask: object) -> Reply:
         row = b'{"index": 0, "embedding": [1.0]}'

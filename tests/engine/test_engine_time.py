@@ -7,8 +7,19 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual import Ask, Served, Server, World, always, bad, good, lost, script, vector
 
+from tests.engine.virtual import (
+    Ask,
+    Served,
+    Server,
+    World,
+    always,
+    bad,
+    good,
+    lost,
+    script,
+    vector,
+)
 from together_embed.engine import retry
 from together_embed.engine.outcome import Cause, Lost, Reply
 from together_embed.errors import (

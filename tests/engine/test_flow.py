@@ -244,6 +244,18 @@ def test_requests_per_second_is_kept_to() -> None:
     assert sent_in(10.0, make(requests_per_second=7)) in range(69, 73)
 
 
+def test_a_tenth_of_a_second_that_a_users_rate_was_not_used_may_be_caught_up() -> None:
+    flow = make(requests_per_second=10)
+    mine = line(flow)
+    waits = []
+    for now in (0.0, 0.15, 5.0):
+        assert len(flow.take(mine, 1, now)[0]) == 1
+        waits.append(flow.take(mine, 1, now)[1])
+    assert waits[:2] == pytest.approx([0.1, 0.05])
+    assert waits[2] is None  # a second one was due by then, and went out
+    assert flow.in_flight == 4
+
+
 def test_tokens_per_minute_are_kept_to() -> None:
     # A request of 4,000 bytes is taken to be of 1,000 tokens.
     assert sent_in(30.0, make(tokens_per_minute=60_000), 4_000) in range(29, 33)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import pytest
 
-from together_embed.engine.batching import Batch, check, cut, join, part, split
+from together_embed.engine.batching import (
+    Batch,
+    check,
+    cut,
+    join,
+    listed,
+    part,
+    split,
+)
 from together_embed.engine.group import AT_ONCE, Group, Groups
 from together_embed.engine.joints import merge
 from together_embed.engine.lengths import Limit
@@ -47,6 +56,14 @@ def bring(group: Group) -> None:
 
 def error_of(indices: tuple[int, ...]) -> InputError:
     return InputError("no", indices=indices)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"), [("a b", "a bare str"), (b"a", "a bare bytes"), (5, "a int")]
+)
+def test_what_holds_no_texts_is_refused_by_what_it_is(texts: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=f"^texts is {words}; hand over a list"):
+        listed(texts)
 
 
 # What a store knows

@@ -1,17 +1,19 @@
 """Long texts: what is sent of them, and what their rows become."""
 
+from dataclasses import replace
 from math import hypot
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.engine.virtual import World, vector
 from together_embed.engine.group import Group
 from together_embed.engine.joints import merge
 from together_embed.engine.lengths import Limit, OnLong, limit_for
 from together_embed.engine.rows import LISTS
 from together_embed.engine.tokens import ADDED, estimate, estimator
-from together_embed.errors import ConfigurationError, InputError
+from together_embed.errors import ConfigurationError, InputError, LongInputWarning
 
 BGE = "BAAI/bge-base-en-v1.5"
 PROSE = (
@@ -253,3 +255,14 @@ def test_where_a_tokenizer_falls_back_to_bytes_these_are_counted() -> None:
     assert estimator("Alibaba-NLP/gte-modernbert-base")("海") == ADDED + 4
     assert estimator("nobody/knows")("海") == ADDED + 4
     assert estimator(BGE)("海") == ADDED + 2
+
+
+def test_a_job_puts_together_what_it_split_and_names_the_text_by_its_number() -> None:
+    world = World(batch_size=9)
+    world.plan = replace(world.plan, limit=Limit(3, len, "split"))
+    with pytest.warns(LongInputWarning, match=r"input 17$"):
+        short, long = world.embed(["ab", "abcdefg"], numbers=[12, 17])
+    assert short == vector("ab")
+    pieces = [vector("abc"), vector("def"), vector("g")]
+    assert long == pytest.approx(merge(pieces, [3, 3, 1]))
+    assert sum(len(ask.texts) for ask in world.asks) == 4

@@ -109,6 +109,8 @@ def test_a_cycle_goes_evenly_from_a_little_under_the_rate_to_a_little_over() -> 
     assert paces[0] == 9.8
     assert paces[12] == pytest.approx(10.1)
     assert paces[24] == pytest.approx(10.4)
+    taught.pace.send(taught.now, TRIP)
+    assert taught.pace.rate == pytest.approx(10.4 * 2 ** (1 / 6))  # and fast from there
 
 
 def test_a_refusal_is_expected_a_little_over_the_rate_and_nowhere_else() -> None:
@@ -221,6 +223,17 @@ def test_where_the_clock_counts_a_cycle_takes_two_seconds_at_least() -> None:
     assert taught.cycle() == two_seconds > 100
 
 
+def test_where_the_clock_counts_the_pace_doubles_in_no_less_than_a_whole_cycle() -> (
+    None
+):
+    taught = Taught(200.0)
+    run_of(taught, RUN)
+    known = taught.known
+    for _ in range(2 * int(2 * known)):
+        taught.pace.send(taught.now, TRIP)
+    assert taught.pace.rate == pytest.approx(2 * OVER * known)
+
+
 def test_a_refusal_soon_after_such_a_pause_says_that_it_was_none_by_the_clock() -> None:
     taught = Taught(20.0)
     run_of(taught, RUN)
@@ -306,11 +319,14 @@ def test_far_above_is_twice_the_rate(times: float, guesses: bool) -> None:
     assert ((taught.pace.rate or 0.0) > 14) == guesses
 
 
-def test_where_requests_were_taken_closely_a_pace_nearby_tells_no_more() -> None:
-    near = Taught(10.0)
-    assert 11 < far(near, 1.15) < 20
-    near.refuse_after(0, 10.0)
-    assert near.known == pytest.approx(10.0)
+@pytest.mark.parametrize("rate", [10.0, 0.1])
+def test_where_requests_were_taken_closely_a_pace_nearby_tells_no_more(
+    rate: float,
+) -> None:
+    near = Taught(rate)
+    assert 1.1 < far(near, 1.15) / rate < 2
+    near.refuse_after(0, rate)
+    assert near.known == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(("share", "guesses"), [(0.51, True), (0.49, False)])

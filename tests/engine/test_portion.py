@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from virtual import Ask, Served, World, bad, good
 
+from tests.engine.virtual import Ask, Served, World, bad, good
 from together_embed.engine.outcome import Reply
 from together_embed.engine.portion import Portion
 

@@ -28,6 +28,7 @@ from together_embed.engine.scrub import hide_texts
         ("'one\\ntwo'", "one\ntwo", "'<it>'"),
         ("got \\x1b[0m red", "\x1b[0m red", "got <it>"),
         ("cannot read 000\\\\ today", "000\\", "cannot read <it> today"),
+        ("got '' today", "", "got '' today"),
         ("before" + "x" * 21 + "after", "x" * 21, "before<it>after"),
     ],
 )
@@ -47,7 +48,8 @@ def test_no_text_that_says_something_is_left_between_other_words(
 
 
 def test_a_text_within_another_is_hidden_with_it() -> None:
-    assert hide_texts("no: Jane Doe", ["Doe", "Jane Doe"], "<{}>".format) == "no: <1>"
+    texts = ["Smith", "Jane Smith", ""]
+    assert hide_texts("no: Jane Smith", texts, "<{}>".format) == "no: <1>"
 
 
 def test_an_error_names_texts_by_their_number() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from virtual import Ask, Served, World, good, vector
 
+from tests.engine.virtual import Ask, Served, World, good, vector
 from together_embed.engine.hedge import Hedger
 from together_embed.engine.marks import Marks
 from together_embed.engine.signals import Permit
