@@ -177,9 +177,19 @@ def test_what_no_second_request_cures_is_told_in_the_transports_words(
 
 
 def test_a_crash_without_an_exception_is_an_error_with_its_words() -> None:
-    error = World(lambda _: Lost(Cause.CRASH, "no idea")).failure(["a"])
+    world = World(lambda _: Lost(Cause.CRASH, "no idea"))
+    error = world.failure(["a"])
     assert type(error) is RuntimeError
     assert str(error) == "no idea"
+    assert [batch.reason for batch in world.told] == ["no idea"]
+
+
+def test_failures_of_one_kind_are_added_up_and_told_in_the_transports_words() -> None:
+    world = World(lambda _: lost(), max_retries=2)
+    error = world.failure(["a"])
+    said = [attempt.reason for attempt in error.attempts]
+    assert said == [f"{Cause.CONNECTION.value}: as told"] * 3
+    assert [batch.failures for batch in world.told] == [{"connection": 3}]
 
 
 def test_a_repeated_text_is_named_by_its_first_place_and_a_hidden_one_by_none() -> None:

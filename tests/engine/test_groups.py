@@ -156,6 +156,32 @@ def test_texts_that_are_left_out_are_told_of_at_each_of_their_places() -> None:
     assert dict(group.results()) == {5: row_of("a"), 7: row_of("b")}
 
 
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        ([12], [(10, "ab"), (12, None), (13, "de")]),
+        ([10, 13], [(10, None), (11, "bc"), (13, None), (14, "e")]),
+        ([11, 12, 14], [(10, "a"), (11, None), (12, None), (13, "d"), (14, None)]),
+    ],
+)
+def test_arrays_go_out_in_pieces_around_what_is_left_out(
+    left_out: list[int], told: list[tuple[int, str | None]]
+) -> None:
+    group = Group([*"abcde"], 10, Arrays())
+    group.leave_out(left_out, error_of)
+    texts = group.unique[: group.missing]
+    group.put(0, np.array([row_of(text) for text in texts], "f"), 2)
+    pieces = [
+        (at, None if isinstance(piece, InputError) else piece.tolist())
+        for at, piece in group.pieces()
+    ]
+    assert pieces == [
+        (at, letters and [row_of(letter) for letter in letters]) for at, letters in told
+    ]
+    errors = [piece for _, piece in group.pieces() if isinstance(piece, InputError)]
+    assert [error.indices for error in errors] == [(at,) for at in left_out]
+
+
 def test_texts_of_a_group_without_duplicates_are_left_out_too() -> None:
     group = Group(["long", "a"], 5, LISTS)
     group.leave_out([5], error_of)
