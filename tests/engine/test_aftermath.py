@@ -316,6 +316,13 @@ def test_one_request_that_is_all_that_is_left_is_alone() -> None:
     for _ in range(2):
         world._turn(more)
     assert not more.job.is_alone
+    narrow = World(limit=1)
+    waits = narrow.start([["a", "b", "c"]])
+    for _ in range(2):
+        narrow._turn(waits)
+    waits.job.complete()
+    assert narrow.held == 1
+    assert not waits.job.is_alone  # another batch is to go out behind it
 
 
 def test_progress_is_told_once_for_each_text_whatever_brought_it() -> None:

@@ -31,6 +31,32 @@ def test_a_batch_that_is_too_large_goes_out_in_smaller_ones(status: int) -> None
     assert len(refused) <= 4 + 6  # those in flight at once, and the search
 
 
+@pytest.mark.parametrize(("status", "largest"), [(413, None), (422, 3)])
+def test_a_refusal_for_a_bodys_size_limits_bytes_and_not_texts(
+    status: int, largest: int | None
+) -> None:
+    def serve(ask: Ask) -> Served:
+        return good(ask.texts) if ask.size <= 500 else bad(status)
+
+    world = World(serve, batch_size=9)
+    world.embed([f"{number:0150}" for number in range(9)])
+    world.embed([f"s{number}" for number in range(9)])
+    assert len(world.asks[-1].texts) == (largest or 9)
+    assert world.dialect.portion.largest == largest
+
+
+@pytest.mark.parametrize(
+    ("param", "asks"), [("null", 3), ('"input"', 3), ('"dimensions"', 1)]
+)
+def test_what_is_refused_for_another_field_is_not_halved(param: str, asks: int) -> None:
+    body = f'{{"error": {{"message": "no", "param": {param}}}}}'.encode()
+    world = World(
+        lambda ask: Reply(400, {}, body) if "b" in ask.texts else good(ask.texts)
+    )
+    world.failure(["a", "b"])
+    assert len(world.asks) == asks
+
+
 def test_what_was_learned_is_kept_for_the_clients_next_call() -> None:
     world = limited(32)
     world.embed(TEXTS)
