@@ -109,7 +109,7 @@ def _clean(key: object) -> str | None:
     if key is None:
         return None
     if not isinstance(key, str):
-        raise ConfigurationError(f"the API key is a {type(key).__name__}, not a string")
+        raise ConfigurationError(f"api_key is a {type(key).__name__}, not a string")
     key = key.strip()
     if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
         key = key[1:-1].strip()

@@ -79,9 +79,12 @@ class Settings:
             raise ConfigurationError("cut_to is over dimensions, the width asked for")
         if isinstance(self.timeout, tuple) and len(self.timeout) != 2:
             raise ConfigurationError("timeout is seconds, or (connect, read) seconds")
-        for rate in (self.requests_per_second, self.tokens_per_minute):
+        for name in ("requests_per_second", "tokens_per_minute"):
+            rate = getattr(self, name)
             if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
-                raise ConfigurationError("a rate is a positive, finite number")
+                raise ConfigurationError(
+                    f"{name} is {_brief(rate)}; it must be a positive, finite number"
+                )
         for seconds in (self.connect_seconds, self.read_seconds):
             _seconds("timeout", seconds)
         _seconds("deadline", self.deadline)

@@ -24,6 +24,7 @@ from together_embed.local import LocalEndpoint
 
 from .conftest import KEY, Run
 
+UNKNOWN = ["--model", "unknown", "--on-long-input", "split"]
 WRONG: list[tuple[list[str], int, str]] = [
     ([], 0, ""),
     (["--nonsense"], 2, "--help"),
@@ -45,7 +46,9 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["embed", "twice.csv", "out.npy"], 1, "'text'"),
     (["embed", "in.txt", "out.npy", "--format", "parquet"], 1, "no Parquet file"),
     (["embed", "in.txt", "out.npy", "--base-url", "ftp://x"], 2, "http"),
-    (["embed", "in.txt", "out.npy", "--requests-per-second", "-1"], 2, "rate"),
+    (["embed", "in.txt", "out.npy", "--requests-per-second", "-1"], 2, "--requests"),
+    (["embed", "in.txt", "out.npy", "--tokenizer", "t"], 2, "--on-long-input says"),
+    (["embed", "in.txt", "out.npy", *UNKNOWN], 2, "pass --max-input-tokens"),
     (["plan"], 2, "'IN'"),
     (["plan", "none.txt"], 1, "none.txt"),
     (["check", "--timeout", "0"], 2, "timeout"),

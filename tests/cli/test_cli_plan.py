@@ -99,7 +99,7 @@ def test_texts_that_may_be_too_long_are_named_by_line(run: Run) -> None:
     told = run("plan", "in.txt", "-m", "BAAI/bge-base-en-v1.5", "--json").json
     assert (told["context"], told["too_long"]) == (512, 2)
     assert told["too_long_rows"] == [4, 18]
-    told = run("plan", "in.txt", "--context", "5000", "--json").json
+    told = run("plan", "in.txt", "--max-input-tokens", "5000", "--json").json
     assert (told["context"], told["too_long"]) == (5000, 0)
 
 

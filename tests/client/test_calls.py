@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -341,6 +343,16 @@ def test_where_nothing_listens_the_error_says_so(
     with pytest.raises(errors.ConnectionFailedError, match="base_url") as caught:
         colour.embed(make_client(base_url=url), ["a"])
     assert len(caught.value.attempts) == 4
+    assert os.strerror(errno.ECONNREFUSED) in str(caught.value)
+
+
+def test_where_a_server_speaks_no_tls_the_error_says_so(
+    colour: Any, make_client: Any, endpoint: LocalEndpoint
+) -> None:
+    url = endpoint.base_url.replace("http:", "https:")
+    with pytest.raises(errors.ConnectionFailedError, match="could be made: TLS: "):
+        colour.embed(make_client(base_url=url, max_retries=0), ["a"])
+    assert endpoint.requests == 0
 
 
 def test_a_server_that_never_answers_runs_into_the_timeout(

@@ -286,6 +286,7 @@ def test_a_setting_that_cannot_work_is_refused_at_once(wrong: dict[str, Any]) ->
     with pytest.raises(ConfigurationError) as caught:
         EmbeddingsClient(**{"model": "m", **wrong})
     assert KEY not in f"{caught.value}{caught.value.__cause__}"
+    assert [*wrong][-1] in str(caught.value)
 
 
 def test_a_users_header_takes_the_place_of_ours_in_any_spelling() -> None:

@@ -1,5 +1,6 @@
 """The endpoint from a terminal."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from together_embed.local import LocalEndpoint
 from together_embed.local.serve import serve
 
 
@@ -97,6 +99,7 @@ def test_the_key_comes_from_the_environment_and_is_not_shown() -> None:
     "arguments",
     [
         ["--port", "high"],
+        ["--port", "70000"],
         ["--dimension", "0"],
         ["--storm", "2"],
         ["--delay", "-1"],
@@ -120,3 +123,8 @@ def test_what_is_missing_or_taken_is_one_line_on_stderr(
     assert "NO_SUCH_KEY is not set" in capsys.readouterr().err
     assert serve(["--host", "192.0.2.1"]) == 1
     assert "cannot listen" in capsys.readouterr().err
+    with LocalEndpoint() as first:
+        assert serve(["--port", str(first.port)]) == 1
+    said = capsys.readouterr().err
+    assert f"{os.strerror(errno.EADDRINUSE)}; choose another --port" in said
+    assert said.count("127.0.0.1") == 1

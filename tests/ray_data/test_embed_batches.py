@@ -176,3 +176,15 @@ def test_nothing_here_loads_ray_before_it_is_needed() -> None:
         "assert not {'ray', 'pyarrow', 'pandas'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_without_numpy_the_import_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['numpy'] = None\n"
+        "try:\n    import together_embed.ray\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert 'pip install "together-embed[ray]"' in done.stdout, done.stderr

@@ -27,6 +27,7 @@ def run(name: str, words: Sequence[str]) -> int:
     return ending(
         name,
         lambda: command.main(list(words), prog_name=prog, standalone_mode=False),
+        {option.name: option.opts[-1] for option in command.params if option.name},
     )
 
 
@@ -162,7 +163,10 @@ def _beside(out: Path) -> Path:
     "--requests-per-second", metavar="X", type=float, help="A limit, for the time."
 )
 @click.option(
-    "--context", metavar="N", type=options.count, help="Tokens the model reads."
+    "--max-input-tokens",
+    metavar="N",
+    type=options.count,
+    help="Tokens the model reads.",
 )
 @options.cache
 @options.json
@@ -173,7 +177,7 @@ def plan(
     text: str | None,
     id_: str | None,
     kind: str | None,
-    context: int | None,
+    max_input_tokens: int | None,
     cache: Path | None,
     as_json: bool,
     **settings: Any,
@@ -184,7 +188,7 @@ def plan(
     kept = cache or (_beside(out) if out else None)
     source = open_source(in_, kind, text, id_)
     try:
-        wish = Wish(model, context, kept, settings)
+        wish = Wish(model, max_input_tokens, kept, settings)
         return _answer(survey(source, wish), as_json)
     finally:
         source.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -31,8 +32,14 @@ class CommandError(Exception):
         self.code = code
 
 
-def ending(name: str, work: Callable[[], Any]) -> int:
-    """Run a command and return its exit code; say in one line what went wrong."""
+def ending(name: str, work: Callable[[], Any], options: Mapping[str, str]) -> int:
+    """Run a command and return its exit code; say in one line what went wrong.
+
+    Args:
+        name: What the command is called.
+        work: Does it.
+        options: Its options, by the names of the settings that they stand for.
+    """
     try:
         with _warnings_in_a_line(name):
             return int(work() or DONE)
@@ -42,8 +49,7 @@ def ending(name: str, work: Callable[[], Any]) -> int:
     except CommandError as error:
         return _say(name, str(error), error.code)
     except ConfigurationError as error:
-        # What only a program may do is no remedy here.
-        return _say(name, str(error).replace(" or pass api_key", ""), USAGE)
+        return _say(name, _spelled(str(error), options), USAGE)
     except EmbeddingsError as error:
         return _say(name, reason(error), FAILED)
     except (click.Abort, KeyboardInterrupt):
@@ -58,6 +64,13 @@ def reason(error: EmbeddingsError) -> str:
     bare = copy(error)
     bare.indices = ()
     return str(bare)
+
+
+def _spelled(words: str, options: Mapping[str, str]) -> str:
+    """Call settings by the options of the command; only programs can pass the key."""
+    words = words.replace(" or pass api_key", "")
+    settings = r"\b[a-z]+(?:_[a-z]+)+\b"  # not those that are plain words, as "model"
+    return re.sub(settings, lambda found: options.get(found[0], found[0]), words)
 
 
 def _say(name: str, message: str, code: int) -> int:

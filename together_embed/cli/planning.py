@@ -106,7 +106,7 @@ class Forecast:
     def lines(self) -> list[str]:
         """Return it in words."""
         known = "unknown: name --model and OUT, or --cache"
-        long = "unknown: name a known --model, or its --context"
+        long = "unknown: name a known --model, or pass --max-input-tokens"
         if self.known is not None:
             known = many(self.known, "text")
         if self.too_long is not None:

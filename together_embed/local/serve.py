@@ -4,6 +4,7 @@ Behind `together-embed serve`, and `python -m together_embed.local.serve`.
 """
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -30,10 +31,14 @@ Its OpenAPI document is at {root}/openapi.json. Ctrl-C stops it.
 
 _SUPPORT = ("honour", "ignore", "refuse")
 _HOW = "honour, ignore or refuse (%(default)s)"
-_MODEL = "name to serve; repeat for more; without it, any"
-_DELAY = "seconds an answer takes"
-_PER_TEXT = "seconds that each text adds"
-_SLOTS = "requests worked on at once, others wait"
+_KEY = "environment variable that holds the key to require"
+_MODEL = "model to serve, may be repeated; default: any name"
+_PORT = "port; 0 takes a free one (%(default)s)"
+_JSON = "answer in JSON: a line at the start and the end"
+_DELAY = "seconds that each request takes"
+_PER_TEXT = "further seconds for each text"
+_SLOTS = "requests served at once; the others queue"
+_CAP = "429 above N requests in flight"
 _WIDTH = "numbers in a vector (%(default)s)"
 
 
@@ -62,7 +67,9 @@ def serve(argv: Sequence[str] | None = None) -> int:
                 _say(endpoint, chosen.dimension, shown)
             _wait_for_interrupt()
     except OSError as error:
-        return _fail(f"cannot listen at {chosen.host}:{chosen.port}: {error}", 1)
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        busy = "; choose another --port" if error.errno == errno.EADDRINUSE else ""
+        return _fail(f"cannot listen at {chosen.host}:{chosen.port}: {why}{busy}", 1)
     if chosen.json:
         _write_json(requests=endpoint.requests, texts=endpoint.texts)
     else:
@@ -105,21 +112,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=_port, default=8000, metavar="N", help="0: any (%(default)s)")
+    add("--port", type=_port, default=8000, metavar="N", help=_PORT)
     add("--model", action="append", metavar="NAME", help=_MODEL)
     add("--dimension", type=_count, default=DIMENSION, metavar="N", help=_WIDTH)
-    add("--api-key-env", metavar="NAME", help="variable that holds the accepted key")
+    add("--api-key-env", metavar="NAME", help=_KEY)
     add("--delay", type=_seconds, default=0.0, metavar="S", help=_DELAY)
     add("--delay-per-text", type=_seconds, default=0.0, metavar="S", help=_PER_TEXT)
     add("--slots", type=_count, metavar="N", help=_SLOTS)
-    add("--max-in-flight", type=_count, metavar="N", help="429 above so many in flight")
-    add("--requests-per-second", type=_rate, metavar="X", help="429 above the rate")
-    add("--storm", type=_share, metavar="SHARE", help="share that fails, up to 1")
-    add("--usage", action="store_true", help="count words in the answer's usage")
-    add("--strict", action="store_true", help="refuse fields that are not known")
+    add("--max-in-flight", type=_count, metavar="N", help=_CAP)
+    add("--requests-per-second", type=_rate, metavar="X", help="429 above X a second")
+    add("--storm", type=_share, metavar="SHARE", help="share of requests that fail")
+    add("--usage", action="store_true", help="report tokens: one a word")
+    add("--strict", action="store_true", help="refuse unknown fields")
     for name, usual in (("--base64", "honour"), ("--dimensions", "refuse")):
         add(name, choices=_SUPPORT, default=usual, metavar="HOW", help=_HOW)
-    add("--json", action="store_true", help="a line of JSON at the start and the end")
+    add("--json", action="store_true", help=_JSON)
     return parser
 
 
@@ -141,7 +148,7 @@ class _number:  # noqa: N801 -- read as a type in the table above
         return value
 
 
-_port = _number(int, 0)
+_port = _number(int, 0, 65535)
 _count = _number(int, 1)
 _seconds = _number(float, 0)
 _rate = _number(float, 0.001)

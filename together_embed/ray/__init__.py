@@ -5,6 +5,13 @@ among its actors, and `remaining` leaves out what is written already. Ray itself
 loaded by the last two alone: `EmbedBatches` serves Spark and Dask without it.
 """
 
+try:
+    import numpy  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        'together_embed.ray needs numpy and pyarrow: pip install "together-embed[ray]"'
+    ) from error
+
 from together_embed.ray.embed import EmbedBatches
 from together_embed.ray.limit import SharedLimit
 from together_embed.ray.resume import remaining

@@ -19,7 +19,7 @@ import aiohttp
 
 from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.transports.packed import bound_of, whole
-from together_embed.transports.route import Route
+from together_embed.transports.route import Route, why_unreachable
 
 READ_BUFFER = 1024 * 1024
 """Bytes that may wait unread before the socket is told to pause. The default of 64 KiB
@@ -211,7 +211,7 @@ def lost(error: Exception, *, began: bool) -> Lost:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Lost(Cause.UNTRUSTED, detail)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Lost(Cause.UNREACHABLE, detail)
+        return Lost(Cause.UNREACHABLE, why_unreachable(error.os_error, detail))
     closed = isinstance(error, aiohttp.ServerDisconnectedError) or (
         isinstance(error, OSError) and error.errno in CLOSED
     )

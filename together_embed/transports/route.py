@@ -7,6 +7,7 @@ it is read once, by the rules of `requests`, for both.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -75,3 +76,20 @@ class Route:
 def with_query(url: str, query: Mapping[str, str]) -> str:
     """Return `url` with the query appended."""
     return f"{url}?{urlencode(query)}" if query else url
+
+
+def why_unreachable(error: BaseException | None, otherwise: str) -> str:
+    """Say in the system's words why no connection could be made, on either path.
+
+    Args:
+        error: The system's error, or that of TLS, where the library kept it.
+        otherwise: What to say where it holds no words.
+    """
+    if isinstance(error, ssl.SSLError):
+        words = (getattr(error, "reason", None) or "").replace("_", " ").lower()
+        return f"TLS: {words}" if words else otherwise
+    if isinstance(error, OSError):
+        # aiohttp puts the address into the words of an error that has a number.
+        number = error.errno or 0
+        return os.strerror(number) if number > 0 else error.strerror or otherwise
+    return otherwise

@@ -16,7 +16,7 @@ from urllib3 import exceptions as urllib3_errors
 
 from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.transports.packed import bound_of, whole
-from together_embed.transports.route import Route
+from together_embed.transports.route import Route, why_unreachable
 from together_embed.transports.timed import TimedAdapter
 
 POOL = 1024
@@ -98,7 +98,8 @@ def lost(error: Exception, *, began: bool) -> Lost:
         return Lost(Cause.UNTRUSTED, detail)
     greeting = isinstance(error, requests.exceptions.SSLError) and not began
     if greeting or isinstance(reason, urllib3_errors.NewConnectionError):
-        return Lost(Cause.UNREACHABLE, detail)
+        below = reason if greeting else reason.__cause__ or reason.__context__
+        return Lost(Cause.UNREACHABLE, why_unreachable(below, detail))
     if isinstance(
         reason, (requests.Timeout, urllib3_errors.TimeoutError, TimeoutError)
     ):
