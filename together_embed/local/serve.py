@@ -67,8 +67,9 @@ def serve(argv: Sequence[str] | None = None) -> int:
                 _say(endpoint, chosen.dimension, shown)
             _wait_for_interrupt()
     except OSError as error:
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
-        busy = "; choose another --port" if error.errno == errno.EADDRINUSE else ""
+        number = error.errno or 0  # with one, asyncio adds the address to the words
+        why = os.strerror(number) if number > 0 else error.strerror
+        busy = "; choose another --port" if number == errno.EADDRINUSE else ""
         return _fail(f"cannot listen at {chosen.host}:{chosen.port}: {why}{busy}", 1)
     if chosen.json:
         _write_json(requests=endpoint.requests, texts=endpoint.texts)
