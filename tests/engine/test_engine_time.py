@@ -68,6 +68,7 @@ def test_a_retry_that_waits_holds_no_permit() -> None:
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": LATER, "date": DATE}, 7.0),
+        ({"llm_provider-retry-after": "5"}, 5.0),
         ({"x-ratelimit-reset": "4.5"}, 4.5),
         ({"x-ratelimit-reset": "1795341607", "date": DATE}, 7.0),
         ({"x-ratelimit-reset": LATER, "date": DATE}, 7.0),
@@ -89,6 +90,10 @@ def test_a_time_that_the_server_names_is_kept(
         *("99999999", "1795341607", DATE, "Sun, 99 Foo 2026 10:00:00 GMT"),
         *("Sun, 22 Nov 2026 10:00 GMT", "9" * 5000, "\u0667x", "Sun, 22 Nov"),
         "Sun, 22 Nov 99999 10:00:00 GMT",
+        *(
+            f"Sun, 22 Nov {'9' * 20} 10:00:00 GMT",
+            f"Sun, {'9' * 20} Nov 2026 1:0:0 GMT",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["retry-after", "retry-after-ms", "x-ratelimit-reset"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -93,15 +94,17 @@ class RawServer:
         stopped: Set when the server stops.
     """
 
-    def __init__(self, act: Act = answer) -> None:
+    def __init__(self, act: Act = answer, *, tls: ssl.SSLContext | None = None) -> None:
         self.act = act
+        self._tls = tls
         self.requests = self.connections = self.sent = 0
         self.heads: list[str] = []
         self.stopped = threading.Event()
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._begin(self._accept)
@@ -139,6 +142,9 @@ class RawServer:
                 self._begin(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+            self._open.append(connection)
         with contextlib.suppress(OSError), connection.makefile("rb") as reader:
             while (texts := self._read(reader)) is not None:
                 self.act(Exchange(self, connection, texts))

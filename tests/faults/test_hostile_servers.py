@@ -15,7 +15,6 @@ import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -411,49 +410,6 @@ def test_words_that_do_not_fit_are_an_error_of_the_tree_or_a_right_answer(
     assert said.isprintable()
     server.act = answer
     assert way.embed(make(way, server.url), TEXTS) == right(TEXTS)
-
-
-# Servers that keep no order between a connection's answers
-
-
-def stranger(texts: list[str]) -> bytes:
-    """Write a right answer to a question that was not asked."""
-    return http(body_for(texts, lambda text: [0.5] * 8))
-
-
-def one_answer_too_many(exchange: Exchange) -> None:
-    exchange.send(exchange.answer + stranger(exchange.texts))
-
-
-def a_body_longer_than_it_says(exchange: Exchange) -> None:
-    exchange.send(exchange.answer + b" " * 100)
-
-
-def an_answer_before_the_question(exchange: Exchange) -> None:
-    exchange.send(b"HTTP/1.1 102 Wait\r\n\r\n" + exchange.answer)
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        one_answer_too_many,
-        a_body_longer_than_it_says,
-        an_answer_before_the_question,
-    ],
-    ids=lambda act: act.__name__,
-)
-async def test_an_answer_that_nobody_asked_for_is_never_taken_for_another(
-    transport: Way, brief_waits: None, server: RawServer, act: Act
-) -> None:
-    server.act = act
-    client = transport.make(server.url, batch_size=1, max_concurrency=2)
-    for number in range(10):
-        texts = [f"text {number} {n}" for n in range(3)]
-        with suppress(errors.RequestError):
-            rows = getattr(client, transport.method)(texts)
-            rows = rows if isinstance(rows, list) else await rows
-            assert rows == right(texts)
-    await client.aclose()
 
 
 # Servers that close

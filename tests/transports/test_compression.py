@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -115,6 +116,43 @@ def test_a_body_that_cannot_be_unpacked_is_a_broken_answer(
     error = whole(503, {"content-encoding": coding}, [body])
     assert isinstance(error, Reply)
     assert (error.status, error.body) == (503, b"")
+
+
+def test_unpacking_costs_no_more_than_its_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = 0
+
+    class Counting:
+        def __init__(self, kind: int) -> None:
+            self._unpacker = real(kind)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._unpacker, name)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            nonlocal given
+            given += len(data)
+            return bytes(self._unpacker.decompress(data, most))
+
+    real = zlib.decompressobj
+    monkeypatch.setattr(packed.zlib, "decompressobj", Counting)
+    dense = random.Random(7).randbytes(20 * packed.STEP)  # it cannot be packed
+    body = pack(dense, GZIP)
+    answer = whole(200, {"content-encoding": "gzip"}, [body])
+    assert answer == Reply(200, {"content-encoding": "gzip"}, dense, len(body))
+    assert given < 1.1 * len(body)  # zlib hands back, and takes again, what is left
+
+
+def test_a_body_of_many_packed_parts_is_read_up_to_a_bound() -> None:
+    headers, part = {"content-encoding": "gzip"}, pack(b"word ", GZIP)
+    assert whole(200, headers, [part * 5_000]) == Reply(
+        200, headers, b"word " * 5_000, 5_000 * len(part)
+    )
+    # Each part costs as much as a thousand bytes: here nothing would come of them.
+    lost = whole(200, headers, [pack(b"", GZIP) * (packed.MEMBERS + 1)])
+    assert isinstance(lost, Lost)
+    assert lost.cause is Cause.CONNECTION
 
 
 def test_a_coding_that_is_not_known_is_refused_at_once(endpoint: LocalEndpoint) -> None:

@@ -54,14 +54,15 @@ class Policy:
 def hinted_delay(headers: Mapping[str, str]) -> float | None:
     """Read from a failure's headers after how many seconds to come back.
 
-    Understands `retry-after-ms`, `Retry-After` (seconds, fractions, an HTTP date) and
-    `x-ratelimit-reset` (seconds, an epoch time, an HTTP date). Dates are measured
-    against the answer's own `Date`. Zero, negative, unreadable and absurd values give
-    None; the others are cut at `MAX_HINT`.
+    Understands `retry-after-ms`, `Retry-After` (seconds, fractions, an HTTP date), the
+    same as a gateway hands it on, and `x-ratelimit-reset` (seconds, an epoch time, an
+    HTTP date). Dates are measured against the answer's own `Date`. Zero, negative,
+    unreadable and absurd values give None; the others are cut at `MAX_HINT`.
     """
     for name, unit in (
         ("retry-after-ms", 0.001),
         ("retry-after", 1.0),
+        ("llm_provider-retry-after", 1.0),
         ("x-ratelimit-reset", 1.0),
     ):
         value = headers.get(name)
@@ -103,6 +104,6 @@ def _epoch(date: str | None) -> float | None:
         then = datetime(
             int(year), number, int(day), hour, minute, second, tzinfo=timezone.utc
         )
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return then.timestamp()

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import ssl
 import weakref
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
 
@@ -97,12 +99,49 @@ class AiohttpTransport:
     def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             # The flow says how many are in flight; a second limit would only hide it.
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
+            connector=_Connector(limit=0, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
             auto_decompress=False,  # `packed` does that, within bounds
             trust_env=False,
         )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Hands out no connection on which something came that nobody had asked for.
+
+    aiohttp would take that for the answer to the next request. What the loop has not
+    read yet counts, too: it may not have run since. A connection that the server has
+    closed is noticed in the same way, before a request is lost on it.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    async def connect(self, *given: Any, **named: Any) -> Any:
+        """Return a connection that was never used, or is quiet."""
+        while True:
+            connection = await super().connect(*given, **named)
+            protocol: Any = connection.protocol
+            if protocol not in self._known:  # TLS may have news of its own at first
+                self._known.add(protocol)
+                return connection
+            if not (protocol.should_close or _has_news(protocol.transport)):
+                return connection
+            connection.close()
+
+
+def _has_news(transport: asyncio.Transport) -> bool:
+    """Tell whether there is something to read on a connection."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Ending:

@@ -15,6 +15,11 @@ from together_embed.transports.route import MAX_ERROR, MAX_REPLY
 
 STEP = 1024 * 1024
 """Bytes that are unpacked at a time, at most."""
+PIECE = 64 * 1024
+"""Bytes that are given to zlib at a time: it hands back copies of what is left."""
+MEMBERS = 10_000
+"""Parts of a gzip body, each packed by itself: one is usual, and many empty ones make
+much work of few bytes."""
 ZLIB, RAW, GZIP = 15, -15, 31
 """What zlib calls the three wrappings of deflate."""
 
@@ -61,12 +66,21 @@ def _pieces(body: bytes, coding: str) -> Iterator[bytes]:
         kind = ZLIB if body[0] & 0x0F == 8 else RAW
     else:
         raise zlib.error("a coding that nobody asked for")
-    while body:  # gzip may come in several members
+    at = members = 0
+    while at < len(body):
+        members += 1
+        if members > MEMBERS:
+            raise zlib.error("in more parts than anybody packs")
         unpacker = zlib.decompressobj(kind)
         while not unpacker.eof:
-            piece = unpacker.decompress(body, STEP)
-            body = unpacker.unconsumed_tail
-            if not piece and not body and not unpacker.eof:
+            given = unpacker.unconsumed_tail
+            if not given:
+                given = body[at : at + PIECE]
+                at += len(given)
+            piece = unpacker.decompress(given, STEP)
+            if not piece and not given and not unpacker.eof:
                 raise zlib.error("not whole")
             yield piece
-        body = unpacker.unused_data if kind == GZIP else b""
+        if kind != GZIP:
+            return
+        at -= len(unpacker.unused_data)

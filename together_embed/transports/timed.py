@@ -18,6 +18,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+SWITCHED = 101
+"""Of all that are no answer yet, the one after which none comes in HTTP."""
+
 
 class _Reads(RawIOBase):
     """The reads of one answer, with one end for all of them."""
@@ -45,8 +48,20 @@ class _Reads(RawIOBase):
         if not self.closed:
             with suppress(OSError):  # the next request finds the time as it was
                 self._sock.settimeout(self._seconds)
+                if _holds_more(self._sock):
+                    self._sock.shutdown(socket.SHUT_RDWR)
             self._raw.close()
         super().close()
+
+
+def _holds_more(sock: Any) -> bool:
+    """Tell whether TLS has unpacked more than the answer, which nobody asked for.
+
+    urllib3 drops a connection that has something to read, but looks at the network
+    only: it would take this for the answer to the next request.
+    """
+    pending = getattr(getattr(sock, "sslobj", sock), "pending", None)
+    return pending is not None and pending() > 0
 
 
 class _Answer(HTTPResponse):
@@ -56,6 +71,12 @@ class _Answer(HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        # http.client skips a 100 alone. Any other would count as the answer, and the
+        # answer as that to the next request.
+        while 100 <= self.status < 200 and self.status != SWITCHED:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+        self.will_close |= self.status == SWITCHED
         # urllib3 would go on, and log what it could not read: a key, if it was echoed.
         if self.headers.defects or self.headers.get_payload():
             raise HTTPException("headers that are none")
