@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from langchain_core.documents import Document
@@ -33,9 +34,9 @@ from together_embed.local import LocalEndpoint
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL = "intfloat/multilingual-e5-large-instruct"
 QUESTIONS = (
-    "What happens to the other requests after a 429 refusal?",
-    "Why does a forked child not use its parent's connections?",
-    "What does a client do where base64 is refused?",
+    "What happens when a call fails halfway?",
+    "How long does the client wait for a dedicated deployment to start?",
+    "Is a text sent twice when several concurrent calls want it?",
 )
 console = Console(width=min(Console().width, 100))
 
@@ -102,7 +103,7 @@ def fill_llama_index(model: TogetherEmbedding, passages: list[Passage]) -> Searc
 
 @contextmanager
 def watched(name: str, total: int, client: EmbeddingsClient) -> Iterator[None]:
-    """Show a bar that follows what a client brings home, then one line of counts."""
+    """Show a bar that follows a client's progress, then one line of counts."""
     before, start = client.stats, time.perf_counter()
 
     class Bar(Progress):
@@ -125,14 +126,18 @@ def watched(name: str, total: int, client: EmbeddingsClient) -> Iterator[None]:
     )
 
 
-def answer_of(name: str, found: Found) -> Text:
-    """Lay out what one framework found."""
-    head = Text(f"{name:<12}", style="bold cyan")
-    head.append(f"{found.score:.2f}  ", style="green")
-    head.append(found.passage.place, style="dim")
-    text = found.passage.text
-    head.append("\n" + (text if len(text) < 240 else f"{text[:239]}…"), style="default")
-    return head
+def answer_of(found: dict[str, Found]) -> Group:
+    """Lay out what each framework found, and a passage that both found once."""
+    lines = []
+    passages = [one.passage for one in found.values()]
+    for number, (name, (score, passage)) in enumerate(found.items(), 1):
+        head = Text(f"{name:<12}", style="bold cyan")
+        head.append(f"{score:.2f}  ", style="green")
+        head.append(passage.place, style="dim")
+        lines.append(head)
+        if passage not in passages[number:]:
+            lines.append(Text(shorten(passage.text, 240, placeholder=" …")))
+    return Group(*lines)
 
 
 def main() -> int:
@@ -159,13 +164,13 @@ def main() -> int:
             with watched("LlamaIndex", len(passages), llama_index.client):
                 ask_llama_index = fill_llama_index(llama_index, passages)
             for question in QUESTIONS:
-                answers = Group(
-                    answer_of("LangChain", ask_langchain(question)),
-                    Text(),
-                    answer_of("LlamaIndex", ask_llama_index(question)),
-                )
+                found = {
+                    "LangChain": ask_langchain(question),
+                    "LlamaIndex": ask_llama_index(question),
+                }
+                panel = Panel(answer_of(found), title=question, title_align="left")
                 console.print()
-                console.print(Panel(answers, title=question, title_align="left"))
+                console.print(panel)
         except EmbeddingsError as error:
             reason = escape(f"{type(error).__name__}: {error}")
             console.print(f"  [red]✗[/] {reason}\n")

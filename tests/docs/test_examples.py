@@ -12,6 +12,12 @@ import pytest
 from together_embed.local import LocalEndpoint
 
 ROOT = Path(__file__).resolve().parents[2]
+ANSWERS = (
+    "the error has the vectors so far, and resume() continues",
+    "the client waits for up to half an hour",
+    "the first call to send it gets the vector for all of them",
+)
+"""What the demo's questions are answered by, on the pages that it searches."""
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 
 
@@ -47,3 +53,7 @@ def test_the_demo_finds_an_answer_to_each_question_in_both_frameworks() -> None:
     assert "Traceback" not in done.stderr
     assert done.stdout.count("LangChain ") == 4  # one line of counts, three answers
     assert done.stdout.count("LlamaIndex ") == 4
+    _, *panels = done.stdout.split("╭─ ")
+    assert len(panels) == len(ANSWERS)
+    for panel, answer in zip(panels, ANSWERS, strict=True):
+        assert answer in " ".join(panel.replace("│", " ").split())

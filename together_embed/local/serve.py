@@ -67,7 +67,7 @@ def serve(argv: Sequence[str] | None = None) -> int:
                 _say(endpoint, chosen.dimension, shown)
             _wait_for_interrupt()
     except OSError as error:
-        number = error.errno or 0  # with one, asyncio adds the address to the words
+        number = error.errno or 0  # with one, the words hold the address again
         why = os.strerror(number) if number > 0 else error.strerror
         busy = "; choose another --port" if number == errno.EADDRINUSE else ""
         return _fail(f"cannot listen at {chosen.host}:{chosen.port}: {why}{busy}", 1)
