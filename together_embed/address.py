@@ -1,4 +1,8 @@
-"""Where the server is: one canonical base URL, whatever form it was written in."""
+"""Where the server is: one canonical base URL, whatever form it was written in.
+
+Also through which proxy the environment leads there. `requests` and `aiohttp` read it
+each in its own way; here it is read by the rules of `requests`, for both.
+"""
 
 from __future__ import annotations
 
@@ -91,5 +95,37 @@ def is_near(host: str) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
+        if re.fullmatch(r"\d+|0x[0-9a-f]+", host):
+            return False  # an address, to the system
         return "." not in host or host.endswith((".localhost", ".local", ".internal"))
     return address.is_loopback or address.is_private or address.is_link_local
+
+
+def proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for an address, or None.
+
+    Raises:
+        ConfigurationError: It is none that both libraries speak to.
+    """
+    if os.name == "posix" and not any(
+        name.lower().endswith("_proxy") for name in os.environ
+    ):
+        return None  # the usual case, without the price of importing requests
+    from requests.utils import get_environ_proxies, select_proxy
+
+    found = select_proxy(url, get_environ_proxies(url, no_proxy=None))
+    if not found:
+        return None
+    # Without a scheme it is curl's habit; aiohttp would take it amiss.
+    named: str = found if "://" in found else f"http://{found}"
+    try:
+        parts = _split(named)
+    except ConfigurationError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            "the environment names a proxy that is no http(s):// and a host, such as "
+            "a SOCKS proxy: set HTTPS_PROXY, HTTP_PROXY or ALL_PROXY to one that is, "
+            f"or NO_PROXY={urlsplit(url).hostname}"
+        )
+    return named

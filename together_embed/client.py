@@ -433,6 +433,8 @@ class EmbeddingsClient(Streams):
         await self.aclose()
 
     def __repr__(self) -> str:
+        if "_settings" not in vars(self):  # as a traceback with locals may show it
+            return "EmbeddingsClient(not made)"
         return (
             f"EmbeddingsClient({self._settings.model!r}, {self._settings.base_url!r})"
         )

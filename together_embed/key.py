@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import inspect
+import json
 import os
 import re
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Protocol, TypeGuard
+from urllib.parse import quote, quote_plus
 
 from together_embed.errors import ConfigurationError
 
@@ -124,8 +129,30 @@ def _clean(key: object) -> str | None:
 
 
 def hide(words: str, *secrets: str) -> str:
-    """Take secrets out of words; what is as short as a word is none."""
+    """Take secrets out of words, as they are or encoded, in any case.
+
+    What is as short as a word is none.
+    """
     for secret in secrets:
         if len(secret) > 3:
-            words = words.replace(secret, "[hidden]")
+            for spelled in sorted(_spellings(secret), key=len, reverse=True):
+                if spelled.lower() in words.lower():
+                    found = re.compile(re.escape(spelled), re.IGNORECASE)
+                    words = found.sub("[hidden]", words)
     return words
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as addresses, JSON, HTML and base64 spell it, and its hash."""
+    written = json.dumps(secret)[1:-1]
+    spelled = {secret, html.escape(secret), written, written.replace("/", "\\/")}
+    spelled |= {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    if len(secret) < 8:  # little is left of its base64, and much like it
+        return spelled
+    data = secret.encode()
+    for before in range(3):  # bytes of the same three that stand in front, as "Bearer "
+        whole = b64encode(bytes(before) + data).decode().rstrip("=")
+        end = len(whole) - ((before + len(data)) % 3 > 0)
+        inner = whole[(0, 2, 3)[before] : end]  # what no neighbour has a part in
+        spelled |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return spelled | {sha256(data).hexdigest()}

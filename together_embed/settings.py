@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeGuard
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from together_embed.address import is_near, is_together
+from together_embed.address import is_near, is_together, proxy
 from together_embed.engine.lengths import Limit
 from together_embed.engine.roles import Roles
 from together_embed.engine.shape import Shape
@@ -81,7 +81,7 @@ class Settings:
             raise ConfigurationError("timeout is seconds, or (connect, read) seconds")
         for name in ("requests_per_second", "tokens_per_minute"):
             rate = getattr(self, name)
-            if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
+            if rate is not None and not (_is_number(rate) and 1e-9 < rate < math.inf):
                 raise ConfigurationError(
                     f"{name} is {_brief(rate)}; it must be a positive, finite number"
                 )
@@ -177,10 +177,10 @@ class Settings:
                     f"no API key: set {KEY_VARIABLE} or pass api_key"
                 )
             return {**headers}
-        if not self._may_carry_key:
+        if self._in_the_clear and not self.allow_insecure_http:
             raise ConfigurationError(
-                f"the key would go to {self._host} over plain http, for all to read: "
-                "use https, or pass allow_insecure_http=True"
+                f"the key would go {self._in_the_clear} over plain http, for all to "
+                "read: use https, or pass allow_insecure_http=True"
             )
         return {**headers, "Authorization": f"Bearer {key}"}
 
@@ -200,9 +200,16 @@ class Settings:
         return urlsplit(self.base_url).hostname or ""
 
     @cached_property
-    def _may_carry_key(self) -> bool:
-        safe = self.base_url.startswith("https:") or is_near(self._host)
-        return safe or self.allow_insecure_http
+    def _in_the_clear(self) -> str | None:
+        """Where the key would go for others to read, in words."""
+        if self.base_url.startswith("https:"):
+            return None
+        if not is_near(self._host):
+            return f"to {self._host}"
+        through = urlsplit(proxy(self.base_url) or "").hostname
+        if through is None or is_near(through):
+            return None
+        return f"through the proxy {through} (NO_PROXY is not set for {self._host})"
 
     def scrub(self, words: str) -> str:
         """Take the key, and the user's own secrets, out of what a server said."""
@@ -217,7 +224,7 @@ class Settings:
             parts = re.split("[;,]", self.headers[name])  # as those of a cookie
             found.update(part.partition("=")[2].strip() for part in parts)
         for name in self.query.keys() - public(self.query).keys():
-            found |= {self.query[name], quote_plus(self.query[name])}
+            found.add(self.query[name])
         return sorted(found, key=len, reverse=True)  # one may be a part of another
 
 
@@ -259,7 +266,14 @@ def parameters(given: object) -> dict[str, str]:
                 f"the query's {name!r} is a {type(value).__name__}; it must be a "
                 "string, a number or a bool"
             )
-        spelled[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        try:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            urlencode({name: text})
+        except ValueError:  # a lone surrogate, or a number without end
+            raise ConfigurationError(
+                "the query holds what no address can carry"
+            ) from None
+        spelled[name] = text
     return spelled
 
 
@@ -299,11 +313,18 @@ def _seconds(name: str, value: object) -> None:
         )
 
 
+_OF_THE_BODY = ("Content-Length", "Transfer-Encoding", "Expect")
+"""Headers that say how the body comes: one of a user's own would cut it, or hold it
+back, by one library and not by the other."""
+
+
 def _header(name: object, value: object) -> None:
     """Refuse what would break the request, or show up in the error that says so."""
     words = isinstance(name, str) and isinstance(value, str)
     if not words or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", str(name)):
         raise ConfigurationError("headers: names and values must be plain strings")
+    if str(name).title() in _OF_THE_BODY:
+        raise ConfigurationError(f"headers cannot set {name}: it depends on the body")
     if not re.fullmatch(r"[\t\x20-\x7e]*", str(value)):
         raise ConfigurationError(
             f"headers: the value of {name} holds a character that no header can carry"

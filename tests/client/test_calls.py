@@ -492,3 +492,13 @@ def test_a_server_that_ignores_the_width_asked_for_is_asked_once(colour: Any) ->
         with pytest.raises(errors.InvalidResponseError, match="not honour dimensions"):
             colour.embed(client, ["a"])
         assert ignoring.requests == 1
+
+
+def test_a_request_of_two_megabytes_goes_out_without_a_warning(
+    colour: Any, make_client: Any, endpoint: LocalEndpoint
+) -> None:
+    texts = [f"{number} " + "x" * 18_000 for number in range(100)]
+    client = make_client()
+    assert colour.embed(client, texts) == [endpoint.embed(text) for text in texts]
+    assert endpoint.requests == 1
+    colour.close(client)

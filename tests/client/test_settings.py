@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import html
+import json
 import os
 import pickle
+import traceback
+from base64 import b64encode, urlsafe_b64encode
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pydantic import SecretStr
@@ -213,7 +219,11 @@ def test_a_key_may_go_over_plain_http_within_a_private_network(url: str) -> None
 
 
 @pytest.mark.parametrize(
-    "url", ["http://api.together.ai", "http://8.8.8.8", "http://example.com:8000/v1"]
+    "url",
+    [
+        *("http://api.together.ai", "http://8.8.8.8", "http://example.com:8000/v1"),
+        *("http://134744072", "http://0x08080808"),  # 8.8.8.8, to the system
+    ],
 )
 def test_a_key_goes_over_plain_http_to_the_public_only_where_asked_for(
     url: str,
@@ -222,6 +232,22 @@ def test_a_key_goes_over_plain_http_to_the_public_only_where_asked_for(
         EmbeddingsClient("m", api_key=KEY, base_url=url).embed(["a"])
     client = EmbeddingsClient("m", api_key=KEY, base_url=url, allow_insecure_http=True)
     assert authorization(client) == f"Bearer {KEY}"
+
+
+def test_a_key_goes_through_a_proxy_of_the_public_only_where_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:hush@proxy.example.com:3128")
+    near: dict[str, Any] = {"api_key": KEY, "base_url": "http://vllm:8000"}
+    with pytest.raises(ConfigurationError, match=r"proxy\.example\.com") as caught:
+        EmbeddingsClient("m", **near).embed(["a"])
+    assert "hush" not in str(caught.value)
+    client = EmbeddingsClient("m", **near, allow_insecure_http=True)
+    assert authorization(client) == f"Bearer {KEY}"
+    far = EmbeddingsClient("m", api_key=KEY, base_url="https://example.com")
+    assert authorization(far) == f"Bearer {KEY}"
+    monkeypatch.setenv("NO_PROXY", "vllm")
+    assert authorization(EmbeddingsClient("m", **near)) == f"Bearer {KEY}"
 
 
 # Numbers and fields
@@ -249,10 +275,13 @@ def test_a_key_goes_over_plain_http_to_the_public_only_where_asked_for(
         {"requests_per_second": "3"},
         {"tokens_per_minute": 0},
         {"tokens_per_minute": True},
+        {"tokens_per_minute": 5e-324},
         {"hedge": "x"},
         {"query_prefix": 3},
         {"document_prefix": "\ud800"},
         {"query": {"a": None}},
+        {"query": {"a": "\ud800"}},
+        {"query": {"\ud800": 1}},
         {"on_long_input": "split", "max_input_tokens": "9"},
         {"on_long_input": "split", "max_input_tokens": 9, "count_tokens": 9},
         {"dimensions": 0},
@@ -279,6 +308,8 @@ def test_a_key_goes_over_plain_http_to_the_public_only_where_asked_for(
         {"headers": {"X Note": "x"}},
         {"headers": {"": "x"}},
         {"headers": {"X-Note": 5}},
+        {"headers": {"content-length": "5"}},
+        {"headers": {"Transfer-Encoding": "chunked"}},
     ],
     ids=str,
 )
@@ -353,6 +384,33 @@ def test_a_server_that_repeats_a_rotated_key_is_not_repeated() -> None:
     settings.request_headers()
     said = settings.scrub("no: first-secret, second-secret, hush")
     assert said == "no: [hidden], [hidden], [hidden]"
+
+
+@pytest.mark.parametrize("key", ["canary0123456789", "cAn/ary+key=01&x<y>%41\\=="])
+def test_a_server_that_repeats_a_key_encoded_is_not_repeated(key: str) -> None:
+    settings = EmbeddingsClient("m", api_key=key, base_url=LOCAL).settings
+    settings.request_headers()
+    raw = key.encode()
+    spelled = [
+        *(quote(key), quote(key, safe=""), quote(key, safe="").lower()),
+        *(json.dumps(key), json.dumps(key).replace("/", "\\/"), html.escape(key)),
+        *(key.upper(), hashlib.sha256(raw).hexdigest()),
+        *(b64encode(before + raw).decode() for before in (b"", b":", b"Bearer ")),
+        urlsafe_b64encode(b"me:" + raw + b"!").decode(),
+    ]
+    for echo in spelled:
+        assert settings.scrub(f"the words {echo} around").count("[hidden]") == 1
+        # What is left: the encoded word in front, and bits of the last letter.
+        assert len(settings.scrub(echo).replace("[hidden]", "")) <= 12
+
+
+def test_a_client_that_could_not_be_made_can_be_shown_in_a_traceback() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        EmbeddingsClient("m", batch_size=0)
+    with_locals = traceback.TracebackException.from_exception(
+        caught.value, capture_locals=True
+    )
+    assert "EmbeddingsClient(not made)" in "".join(with_locals.format())
 
 
 def test_making_a_client_reads_no_file_and_opens_no_socket() -> None:

@@ -383,6 +383,8 @@ def test_a_kind_beside_the_error_counts_where_the_error_has_none(name: str) -> N
     [
         ({"error": "words"}, "words"),
         ({"error": 7}, "no message"),
+        ({"error": None, "message": "words"}, "words"),
+        ({"error": True, "detail": "words"}, "words"),
         ([1, 2], "[1, 2]"),
         (b"\xff plain", "\ufffd plain"),
         (b"<html><style>p{}</style><h1>Bad</h1> gateway", "Bad gateway"),

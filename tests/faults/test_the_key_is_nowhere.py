@@ -119,6 +119,9 @@ REPEATED: dict[str, Act] = {
     "page": repeating("502 Bad", body=f"<html><b>{KEY}</b></html>"),
     "text": repeating("503 Busy", body=f"{'x' * 290} {KEY}"),
     "reason": repeating(f"403 {KEY}"),
+    "encoded": repeating(
+        "401 No", body=f"no: {b64encode(f'Bearer {KEY}'.encode()).decode()}"
+    ),
     "request-id": repeating("500 No", "X-Request-Id: {KEY}"),
     "redirect": repeating("307 There", "Location: http://{KEY}@h/{KEY}?k={KEY}#{KEY}"),
     "hints": repeating("429 Slow", "Retry-After: {KEY}", "X-RateLimit-Reset: {KEY}"),

@@ -112,7 +112,7 @@ def test_a_relative_path_means_the_folder_of_its_making(
     assert (tmp_path / "vectors.db").exists()
 
 
-@pytest.mark.parametrize("name", ["", "a\0b"])
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
 def test_a_path_that_names_no_file_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="path"):
         Store(name)

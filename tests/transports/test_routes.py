@@ -114,6 +114,25 @@ def test_a_proxy_that_is_not_there_is_a_connection_that_failed(
     assert endpoint.connections == 0
 
 
+@pytest.mark.parametrize(
+    "named",
+    ["socks5h://hush@127.0.0.1:{}", "ftp://127.0.0.1:{}", "http://hush:{}x", "x:y"],
+)
+def test_a_proxy_that_cannot_be_spoken_to_is_told_before_anything_is_sent(
+    colour: Any,
+    proxy: Relay,
+    endpoint: LocalEndpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", named.format(proxy.port))
+    with pytest.raises(errors.ConfigurationError, match="SOCKS") as caught:
+        ask(colour, endpoint.base_url)
+    assert "hush" not in str(caught.value)
+    assert proxy.heads == []
+    assert endpoint.requests == 0
+
+
 def test_an_encrypted_call_goes_through_a_proxy_that_sees_no_key(
     colour: Any,
     secure: Relay,

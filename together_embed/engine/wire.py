@@ -158,11 +158,11 @@ def _error_fields(body: bytes, scrub: Callable[[str], str]) -> dict[str, Any]:
         return {"message": _plain(scrub(body.decode("utf-8", "replace")))}
     if not isinstance(answer, dict):
         return {"message": _words(answer)}
-    error = answer.get("error", answer)
+    error = answer.get("error")
     if isinstance(error, str):
         return {"message": error}
     if not isinstance(error, dict):
-        return {}
+        error = answer
     fields = {"id": answer.get("id"), **error}
     # Newer refusals carry their kind at the top level, beside `error`.
     for name in ("type", "code"):

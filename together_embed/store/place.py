@@ -11,6 +11,14 @@ File = tuple[int, int]
 """The number of a device, and that of a file on it."""
 
 
+def can_be(path: str) -> bool:
+    """Tell whether a file may have this path, as far as its letters go."""
+    try:
+        return path != "" and b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def store_at(path: str) -> File | None:
     """Return the file at a path; None where there is none, or nothing in it.
 

@@ -23,6 +23,7 @@ from together_embed.store import rows
 from together_embed.store.database import Database
 from together_embed.store.notes import Note
 from together_embed.store.packing import Packed, Row, pack, seal, unpack, unseal
+from together_embed.store.place import can_be
 from together_embed.store.trouble import Reason, StoreError, StoreWarning
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class Store:
         strict: bool = False,
     ) -> None:
         name = os.fspath(path)
-        if not name or "\0" in name:
-            raise ConfigurationError("the store's path is empty or holds a zero")
+        if not can_be(name):
+            raise ConfigurationError("the store's path is none that a file can have")
         if max_bytes is not None and max_bytes < LEAST_BYTES:
             raise ConfigurationError(
                 f"a store of {max_bytes} bytes at most: it needs {LEAST_BYTES:,}"

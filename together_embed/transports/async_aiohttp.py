@@ -15,10 +15,12 @@ import select
 import ssl
 import weakref
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 import aiohttp
 
+from together_embed.address import proxy
 from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.transports.packed import bound_of, whole
 from together_embed.transports.route import Route, why_unreachable
@@ -26,6 +28,9 @@ from together_embed.transports.route import Route, why_unreachable
 READ_BUFFER = 1024 * 1024
 """Bytes that may wait unread before the socket is told to pause. The default of 64 KiB
 would pause and resume a dozen times in an answer of 800 KB."""
+
+LARGE = 1024 * 1024
+"""Bytes of a request over which aiohttp wants a file, and warns of plain bytes."""
 
 CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 """How the system says that the other side has closed."""
@@ -39,7 +44,7 @@ class AiohttpTransport:
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        self._proxy = route.proxy()
+        self._proxy = proxy(route.url)
         self._timeout = self._within(None)
         self._ssl: ssl.SSLContext | bool = (
             _context(route.trusted()) if route.url.startswith("https:") else True
@@ -57,7 +62,7 @@ class AiohttpTransport:
         try:
             async with session.post(
                 self._route.url,
-                data=body,
+                data=body if len(body) <= LARGE else BytesIO(body),
                 headers=self._route.headers(),
                 proxy=self._proxy,
                 allow_redirects=False,

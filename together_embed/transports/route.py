@@ -1,7 +1,7 @@
-"""What both transports have to agree on: where to, through which proxy, whom to trust.
+"""What both transports have to agree on: where to, whom to trust, how much to read.
 
 `requests` and `aiohttp` read the environment each in its own way, or not at all. Here
-it is read once, by the rules of `requests`, for both.
+it is read once, by the rules of `requests`, for both. `address` tells the proxy.
 """
 
 from __future__ import annotations
@@ -34,20 +34,6 @@ class Route:
     url: str
     headers: Callable[[], Mapping[str, str]]
     connect_seconds: float | None
-
-    def proxy(self) -> str | None:
-        """Return the proxy that the environment names for this address, or None."""
-        if os.name == "posix" and not any(
-            name.lower().endswith("_proxy") for name in os.environ
-        ):
-            return None  # the usual case, without the price of importing requests
-        from requests.utils import get_environ_proxies, select_proxy
-
-        proxies = get_environ_proxies(self.url, no_proxy=None)
-        proxy: str | None = select_proxy(self.url, proxies)
-        if proxy and "://" not in proxy:
-            proxy = f"http://{proxy}"  # curl's habit; aiohttp would take it amiss
-        return proxy
 
     def trusted(self) -> str:
         """Return the file or folder of certificates to trust.

@@ -14,6 +14,7 @@ import requests
 from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
+from together_embed.address import proxy
 from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.transports.packed import bound_of, whole
 from together_embed.transports.route import Route, why_unreachable
@@ -31,10 +32,10 @@ class RequestsTransport:
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        proxy = route.proxy()
+        through = proxy(route.url)
         self._options: dict[str, Any] = {
             "verify": route.trusted() if route.url.startswith("https:") else True,
-            "proxies": {route.url.partition(":")[0]: proxy} if proxy else {},
+            "proxies": {route.url.partition(":")[0]: through} if through else {},
             "stream": True,
         }
         self._adapter = TimedAdapter(pool_connections=1, pool_maxsize=POOL)
