@@ -176,4 +176,3 @@ def test_an_answer_too_many_in_one_record_of_tls_is_not_taken_for_the_next(
         client = make(WAYS[0], server.url, max_retries=0)  # asyncio reads all there is
         for text in ("one text", "another", "a third"):
             assert client.embed([text]) == right([text])
-        assert server.connections == 3
