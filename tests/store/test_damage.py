@@ -116,6 +116,45 @@ def use(path: Path) -> int:
     return count
 
 
+def test_tables_whose_names_are_no_text_any_more_are_damage(path: Path) -> None:
+    with Store(path) as store:
+        store.get([key(1)])
+    named = b"tablevectors"
+    whole = path.read_bytes()
+    assert named in whole
+    path.write_bytes(
+        whole.replace(named, b"table" + b"\xa0" * 7).replace(b"CREATE", b"create")
+    )
+    with Store(path) as store, pytest.warns(StoreWarning, match="is damaged"):
+        assert store.get([key(1)]) == [None]
+    with Store(path, strict=True) as store, pytest.raises(StoreError) as raised:
+        store.put(items([1], WIDTH))
+    assert raised.value.reason == "damaged"
+
+
+def test_making_room_ends_where_damage_hides_what_is_to_go(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.db"
+    with Store(path) as store:
+        store.put(items([1]))
+    link = sqlite3.connect(path)
+    keys = [(key(number), number, number) for number in range(2, 30_000)]
+    with link:
+        link.executemany("INSERT INTO keys VALUES (?, ?, ?)", keys)
+    link.close()
+    data = bytearray(path.read_bytes())
+    for page in range(4096, len(data), 4096):
+        if data[page] == 10:  # a leaf of `keys`: its cells are no longer sorted
+            count = int.from_bytes(data[page + 3 : page + 5], "big")
+            cells = data[page + 8 : page + 8 + 2 * count]
+            turned = [cells[at : at + 2] for at in range(0, len(cells), 2)][::-1]
+            data[page + 8 : page + 8 + 2 * count] = b"".join(turned)
+    path.write_bytes(data)
+    with Store(path, max_bytes=1_000_000) as store:
+        with pytest.warns(StoreWarning, match="is damaged"):
+            store.put(items([2]))
+        assert store.get([key(2)]) == [None]
+
+
 def test_a_damaged_row_is_missed_and_mended_by_the_next_put(path: Path) -> None:
     with Store(path) as store:
         store.get([key(1)])  # takes the log into the file when it closes

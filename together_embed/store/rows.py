@@ -113,7 +113,10 @@ def _forget(link: sqlite3.Connection, count: int) -> None:
         "SELECT id, key FROM keys ORDER BY used, id LIMIT ?", (count,)
     ).fetchall()
     link.executemany("DELETE FROM vectors WHERE id = ?", [(id_,) for id_, _ in doomed])
-    link.executemany("DELETE FROM keys WHERE key = ?", [(key,) for _, key in doomed])
+    named = [(key,) for _, key in doomed]
+    gone = link.executemany("DELETE FROM keys WHERE key = ?", named).rowcount
+    if gone < len(named):  # making room would go on and on
+        raise sqlite3.DatabaseError("malformed: keys are listed and not found")
 
 
 def _newest(link: sqlite3.Connection) -> int:

@@ -71,8 +71,8 @@ def translated(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError("unreadable", path, error.strerror or str(error)) from error
-    except (OverflowError, MemoryError) as error:
-        # A number or a size in the file that nobody wrote there.
+    except (OverflowError, MemoryError, UnicodeDecodeError) as error:
+        # A number, a size or a name in the file that nobody wrote there.
         raise StoreError("damaged", path, type(error).__name__) from error
     except sqlite3.Error as error:
         raise StoreError(_reason(str(error)), path, str(error)) from error
