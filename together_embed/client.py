@@ -462,4 +462,6 @@ def _whole(path: str | os.PathLike[str] | None) -> str | None:
     """Return a path that leads to the same file from any folder."""
     if path is None:
         return None
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+    from together_embed.store.place import absolute  # SQLite is loaded only then
+
+    return absolute(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from together_embed import EmbeddingsClient
 from together_embed.errors import ConfigurationError
 from together_embed.store import Note, Store, identities, pack
 
@@ -112,10 +113,21 @@ def test_a_relative_path_means_the_folder_of_its_making(
     assert (tmp_path / "vectors.db").exists()
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
+@pytest.mark.parametrize("name", ["", b"", "a\0b", ":memory:", "\ud800.db", 5, True])
 def test_a_path_that_names_no_file_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="path"):
         Store(name)
+    with pytest.raises(ConfigurationError, match="path"):
+        EmbeddingsClient("m", cache=name)
+
+
+def test_a_path_may_be_bytes_or_hold_any_character(tmp_path: Path) -> None:
+    names = ["x %20#?&;é😀'\".db", "new\nline.db", "file:a?mode=memory"]
+    for name in [*(tmp_path / name for name in names), bytes(tmp_path / "bytes.db")]:
+        Store(name).put(items([1]))  # type: ignore[arg-type]
+        assert Store(name).get([key(1)]) == [row(1)]  # type: ignore[arg-type]
+    there = {path.name for path in tmp_path.iterdir()}
+    assert {*names, "bytes.db"} <= there
 
 
 def test_a_bound_that_leaves_no_room_is_refused(path: Path) -> None:

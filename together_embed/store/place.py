@@ -5,18 +5,29 @@ from __future__ import annotations
 import os
 import stat
 
+from together_embed.errors import ConfigurationError
 from together_embed.store.trouble import StoreError
 
 File = tuple[int, int]
 """The number of a device, and that of a file on it."""
 
 
-def can_be(path: str) -> bool:
-    """Tell whether a file may have this path, as far as its letters go."""
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path that leads to the same file from any folder; `~` is one's home.
+
+    Raises:
+        ConfigurationError: No file can have that name, or ":memory:", for SQLite none.
+    """
     try:
-        return path != "" and b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
+        name = os.fsdecode(path)
+        os.fsencode(name)
+    except (TypeError, UnicodeError):
+        name = ""
+    if name in ("", ":memory:") or "\0" in name:
+        raise ConfigurationError(
+            f"a cache needs the path of a file, and {str(path)[:40]!r} is none"
+        )
+    return os.path.abspath(os.path.expanduser(name))
 
 
 def store_at(path: str) -> File | None:

@@ -23,7 +23,7 @@ from together_embed.store import rows
 from together_embed.store.database import Database
 from together_embed.store.notes import Note
 from together_embed.store.packing import Packed, Row, pack, seal, unpack, unseal
-from together_embed.store.place import can_be
+from together_embed.store.place import absolute
 from together_embed.store.trouble import Reason, StoreError, StoreWarning
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Store:
         strict: Raise where else a warning is given.
 
     Raises:
-        ConfigurationError: The path is empty, or the bound below a million bytes.
+        ConfigurationError: The path is none, or the bound below a million bytes.
     """
 
     _damage: StoreError | None
@@ -62,14 +62,11 @@ class Store:
         max_bytes: int | None = None,
         strict: bool = False,
     ) -> None:
-        name = os.fspath(path)
-        if not can_be(name):
-            raise ConfigurationError("the store's path is none that a file can have")
         if max_bytes is not None and max_bytes < LEAST_BYTES:
             raise ConfigurationError(
                 f"a store of {max_bytes} bytes at most: it needs {LEAST_BYTES:,}"
             )
-        self._set_up(os.path.abspath(os.path.expanduser(name)), max_bytes, strict)
+        self._set_up(absolute(path), max_bytes, strict)
 
     @property
     def path(self) -> str:
