@@ -131,6 +131,21 @@ def test_arrays_and_lists_share_what_is_kept_bit_for_bit(path: Path) -> None:
         assert client.stats.requests == 3
 
 
+def test_a_number_that_is_too_large_for_an_array_is_none_in_a_cache_either(
+    colour, path: Path
+) -> None:
+    with LocalEndpoint(dimension=8) as endpoint:
+        huge = [1e39, *[1.0] * 7]
+        with Store(path) as store:
+            store.put(
+                [(identities(endpoint.base_url, "m", None, b"{}", ["a"])[0], huge)]
+            )
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, cache=path)
+        assert colour.embed(client, ["a"]) == [huge]
+        (row,) = client.embed_array(["a"]).tolist()
+        assert row == endpoint.embed("a")
+
+
 def test_a_pickled_client_keeps_its_cache(path: Path) -> None:
     with LocalEndpoint(dimension=8) as endpoint:
         client = EmbeddingsClient("m", base_url=endpoint.base_url, cache=path)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
 from together_embed.engine.joints import Joints
-from together_embed.engine.rows import Form
+from together_embed.engine.rows import Form, InvalidReply
 from together_embed.engine.shape import AS_SENT, Shape
 from together_embed.errors import EmbeddingsError
 
@@ -115,14 +116,16 @@ class Group:
     def recall(self, start: int, known: Iterable[tuple[str, bytes] | None]) -> None:
         """Take the rows that are known of `unique[start:]`, None where one is not.
 
-        A row that is not as wide as the first counts as not known.
+        Rows that are not as wide as the first, or not right in this form, count as not
+        known.
         """
         for (code, width), run in groupby(known, _kind):
             rows = list(run)
             self.width = self.width or width
             if width and width == self.width:
-                block = self._form.unpack(code, [row[1] for row in rows if row])
-                self.recalled += self.put(start, block, width)[0]
+                with suppress(InvalidReply):
+                    block = self._form.unpack(code, [row[1] for row in rows if row])
+                    self.recalled += self.put(start, block, width)[0]
             start += len(rows)
 
     def leave_out(

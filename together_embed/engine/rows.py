@@ -62,7 +62,11 @@ class Form(Protocol):
         """
 
     def unpack(self, code: str, rows: Sequence[bytes]) -> Any:
-        """Return a block of rows of one width, kept as little-endian "f" or "d"."""
+        """Return a block of rows of one width, kept as little-endian "f" or "d".
+
+        Raises:
+            InvalidReply: As `read` would raise of such a row.
+        """
 
     def empty(self, count: int, width: int) -> Any:
         """Return what `count` rows will be put into."""
@@ -150,15 +154,17 @@ class Arrays:
                 packer.pack_into(flat, number * packer.size, *embedding)
             except OverflowError:
                 raise _infinite(number) from None
-        if not numpy.isfinite(block).all():
-            number = int(numpy.isfinite(block).all(axis=1).argmin())
-            raise _infinite(number)
+        self._refuse_infinite(block)
         return block
 
-    def unpack(self, code: str, rows: Sequence[bytes]) -> NDArray[Any]:
+    def unpack(self, code: str, rows: Sequence[bytes]) -> NDArray[np.float32]:
         """Return the bytes as one array."""
-        joined = self._np.frombuffer(b"".join(rows), f"<{code}")
-        block: NDArray[Any] = joined.reshape(len(rows), -1)
+        numpy = self._np
+        joined = numpy.frombuffer(b"".join(rows), f"<{code}").reshape(len(rows), -1)
+        with numpy.errstate(over="ignore"):  # it is infinite then
+            block: NDArray[np.float32] = joined.astype(numpy.float32, copy=False)
+        if code == "d":
+            self._refuse_infinite(block)
         return block
 
     def empty(self, count: int, width: int) -> NDArray[np.float32]:
@@ -172,6 +178,11 @@ class Arrays:
         """Return a copy with a row for each place."""
         spread: NDArray[np.float32] = rows[list(places)]
         return spread
+
+    def _refuse_infinite(self, block: NDArray[np.float32]) -> None:
+        finite = self._np.isfinite(block)
+        if not finite.all():
+            raise _infinite(int(finite.all(axis=1).argmin()))
 
 
 def _width(embedding: Embedding, number: int) -> int:
