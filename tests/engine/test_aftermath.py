@@ -237,6 +237,30 @@ def test_an_encoding_is_refused_by_a_server_that_takes_few_texts_too() -> None:
     assert world.dialect.base64 is False
 
 
+def test_words_about_a_text_are_no_doubt_about_the_encoding_of_many() -> None:
+    def serve(ask: Ask) -> Served:
+        return bad(400, "text too long") if "t5" in ask.texts else good(ask.texts)
+
+    world = World(serve, base64=None, batch_size=8)
+    world.carry(world.start([[f"t{number}" for number in range(8)]]))
+    assert len(world.asks) <= 1 + 2 * 3
+    assert all("encoding_format" in ask.fields for ask in world.asks)
+
+
+def test_an_encoding_is_found_out_whatever_words_refuse_it() -> None:
+    def serve(ask: Ask) -> Served:
+        refused = "encoding_format" in ask.fields
+        return bad(400, "invalid input text") if refused else good(ask.texts)
+
+    world = World(serve, base64=None, batch_size=8, limit=1)
+    world.embed([f"t{number}" for number in range(80)])
+    assert world.dialect.base64 is False
+    assert world.dialect.portion.largest is None  # it was never about the size
+    before = len(world.asks)
+    world.embed([f"t{number}" for number in range(80)])
+    assert len(world.asks) == before + 10
+
+
 def test_an_encoding_that_the_server_takes_is_not_what_it_refuses() -> None:
     world = World(script(None, bad(400)), base64=None, limit=1)
     world.embed(["a"])

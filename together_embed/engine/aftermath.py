@@ -44,6 +44,8 @@ OF_A_TEXT = (
 """What a server may answer to a request that is too large, or holds a text that it does
 not take: 400, 403, 413, 422. Such a batch is halved until the text stands alone."""
 
+_OF_TEXTS = ("input", "text", "token", "too long")
+"""Words of refusals that are about a text, and hardly about `encoding_format`."""
 NARROW = 2
 """So many answers to a batch that are narrower than what was asked for may be damaged;
 one more that is exactly like them is not."""
@@ -139,9 +141,10 @@ class Aftermath:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
-        if ticket.base64 and self._minds_encoding(error):
+        count = ticket.batch.stop - ticket.batch.start
+        if ticket.base64 and self._minds_encoding(error, count):
             ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
-            ticket.batch.plain = ticket.batch.stop - ticket.batch.start
+            ticket.batch.plain = count
             return FIRST
         if self._is_too_much(ticket.batch, error):
             return FIRST
@@ -199,8 +202,11 @@ class Aftermath:
             batch.doubts = (*batch.doubts, doubt)
         return True
 
-    def _minds_encoding(self, error: StatusError) -> bool:
-        """Tell whether it may be the encoding that the server refused."""
+    def _minds_encoding(self, error: StatusError, count: int) -> bool:
+        """Tell whether it may be the encoding that the server refused.
+
+        Where it speaks of texts, the parts of the request tell whether it means that.
+        """
         if type(error) not in (BadRequestError, UnprocessableError):
             return False
         if not self._dialect.learns:
@@ -208,6 +214,9 @@ class Aftermath:
         if "encoding_format" in f"{error.param} {error.message}":
             self._dialect.base64 = False  # once and for good: no other batch asks
             return True
+        words = error.message.lower()
+        if error.param == "input" or (count > 1 and any(map(words.count, _OF_TEXTS))):
+            return False
         # Known to be refused counts too: this one went out before that was known.
         return self._dialect.base64 is not True
 

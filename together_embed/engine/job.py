@@ -321,6 +321,8 @@ class Job:
         # A part of what was refused may be answered since it is smaller.
         if self._dialect.base64 is None and (ticket.base64 or batch.plain == count):
             self._dialect.base64 = ticket.base64
+            if not ticket.base64:  # that was it, and not the size
+                self._dialect.portion.acquit(batch.doubts)
         self._carried = True
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
         if not self._plan.keeps:
