@@ -197,6 +197,7 @@ def test_where_a_piece_is_refused_its_text_fails_by_its_own_number(colour) -> No
         assert list(partial.failures) == [3]
         assert sorted(partial.results) == [0, 1, 2, 4]
         assert partial.failures[3].indices == (3,)
+        assert partial.failures[3].length == len(texts[3])
         assert partial.results[1] == partial.results[4]
         assert partial.remaining == ()
 

@@ -51,6 +51,26 @@ def test_one_refused_text_costs_few_requests_and_no_other_vector(colour) -> None
         assert endpoint.requests <= 3 + 2 * math.ceil(math.log2(100))
 
 
+@pytest.mark.parametrize("place", [0, 50, 99])
+def test_a_refused_text_is_found_in_a_clients_first_call_without_one_more(
+    colour, place: int
+) -> None:
+    texts = with_long(place)[:100]
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+        assert list(colour.embed(client, texts, on_error="return").failures) == [place]
+        assert endpoint.requests <= 1 + 2 * math.ceil(math.log2(100))
+
+
+def test_the_length_of_a_refused_text_is_without_its_prefix(colour) -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient(
+            "m", base_url=endpoint.base_url, query_prefix="answer this: "
+        )
+        partial = colour.embed(client, ["short", LONG], role="query", on_error="return")
+    assert partial.failures[1].length == len(LONG)
+
+
 def test_refused_texts_of_several_batches_are_each_named(colour) -> None:
     with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
         client = EmbeddingsClient("m", base_url=endpoint.base_url, max_concurrency=1)

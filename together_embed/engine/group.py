@@ -33,6 +33,7 @@ class Group:
         recalled: For how many of the texts handed in a row was known.
         width: The width of those rows.
         missing: How many of `unique` have no row yet, and may still get one.
+        lengths: The characters of those texts of the call that are cut or split.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Group:
         "_rows",
         "_shape",
         "_times",
+        "lengths",
         "missing",
         "recalled",
         "start",
@@ -72,6 +74,7 @@ class Group:
         ]
         self.missing = len(first)
         self.recalled = self.width = 0
+        self.lengths: dict[int, int] = {}
         self._form = form
         self._shape = shape
         self._joints = Joints(places, weights, len(first)) if weights else None

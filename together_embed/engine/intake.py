@@ -64,6 +64,7 @@ class Intake:
             return Group(sent, start, self._form, shape, hidden=hidden)
         fit = limit.fit(texts, prefix, start)
         group = Group(fit.sent, start, self._form, shape, fit.weights, hidden)
+        group.lengths = {number: len(texts[number - start]) for number in fit.long}
         if fit.long and limit.on_long != "error":
             self._tell_of(limit, fit.long)
         elif fit.long and not self._lenient:
@@ -71,6 +72,15 @@ class Intake:
         elif fit.long:
             group.leave_out(fit.long, limit.error)
         return group
+
+    def length(self, group: Group, place: int) -> int:
+        """Return how many characters the text has that is sent at a place of a group.
+
+        That is the user's text: without its prefix, and with all of its pieces.
+        """
+        whole = (group.lengths.get(index) for index in group.indices(place, place + 1))
+        sent = len(group.unique[place]) - len(self._prefix)
+        return next(filter(None, whole), sent)
 
     def _tell_of(self, limit: Limit, long: tuple[int, ...]) -> None:
         """Say once a call that texts are not sent as they are; the tally has all."""

@@ -528,7 +528,7 @@ class Job:
         return len(self._groups.missing_indices()) <= FEW
 
     def _refuse(self, batch: Batch, error: EmbeddingsError) -> None:
-        (error.length,) = map(len, batch.texts)
+        error.length = self._intake.length(batch.group, batch.start)
         self._dialect.portion.acquit(batch.doubts)
         if not self._carried:
             self._agenda.put_largest_first()
