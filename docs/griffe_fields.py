@@ -1,7 +1,7 @@
 """Show the fields of a pydantic model as the parameters of its constructor.
 
-`TogetherEmbeddings` takes `**settings` and brings them to its fields, so its signature
-says nothing. For the reference, Griffe is told the fields' types and defaults.
+Both adapters' classes take `**settings` and bring them to their fields, so that their
+signatures say little. For the reference, Griffe is told the fields' types and defaults.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ class Fields(griffe.Extension):
     """Puts fields in the place of `**settings`."""
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Rewrite a constructor that takes nothing but `**settings`."""
+        """Rewrite a constructor that takes `**settings`."""
         init = cls.members.get("__init__")
-        if not isinstance(init, griffe.Function):
+        if not isinstance(init, griffe.Function) or "settings" not in init.parameters:
             return
-        if [parameter.name for parameter in init.parameters] != ["self", "settings"]:
-            return
-        own = [init.parameters["self"]]
+        own = [each for each in init.parameters if each.name != "settings"]
         for name, member in cls.members.items():
-            if isinstance(member, griffe.Attribute) and _is_field(name, member):
+            if name in init.parameters or not isinstance(member, griffe.Attribute):
+                continue
+            if _is_field(name, member):
                 own.append(_parameter(name, member))
         init.parameters = griffe.Parameters(*own)
 

@@ -10,13 +10,38 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from together_embed.errors import ConfigurationError
+from together_embed.key import KeySource
+from together_embed.making import Options
 from together_embed.settings import mapping
 
 if TYPE_CHECKING:
     from langchain_together_embed.embeddings import TogetherEmbeddings
+
+
+class Arguments(Options, total=False):
+    """What the constructor takes; of what others take too, what changes nothing."""
+
+    model: str
+    api_key: KeySource
+    together_api_key: KeySource
+    openai_api_key: KeySource
+    base_url: str | None
+    together_api_base: str | None
+    openai_api_base: str | None
+    chunk_size: int
+    timeout: Any
+    request_timeout: Any
+    model_kwargs: dict[str, Any]
+    extra_body: dict[str, Any] | None
+    default_headers: Mapping[str, str] | None
+    default_query: Mapping[str, Any] | None
+    skip_empty: bool
+    show_progress_bar: bool
+    check_embedding_ctx_length: Literal[False]
+
 
 ALIASES = {
     "api_key": "together_api_key",
@@ -90,27 +115,12 @@ _RENAMED = {
 }
 """What the core's client calls a field."""
 
-_SAME = (
-    *("deadline", "max_retries", "max_concurrency", "requests_per_second"),
-    *("tokens_per_minute", "dimensions", "cut_to", "normalize", "encoding_format"),
-    *("query_prefix", "document_prefix", "instructions", "on_long_input"),
-    *("max_input_tokens", "count_tokens", "tokenizer", "cache", "on_drift"),
-    *("max_cache_bytes", "canary", "allow_insecure_http", "compression", "hedge"),
-    "on_batch",
-)
-"""Fields that it has under the same name."""
-
 
 def of_the_client(model: TogetherEmbeddings) -> dict[str, Any]:
-    """Return what the core's client is made from, apart from the fields themselves."""
+    """Return what the core's client is made from where its name for it is another."""
     body = {**model.model_kwargs, **(model.extra_body or {})}
-    return {
-        "headers": dict(model.default_headers or {}),
-        "query": dict(model.default_query or {}),
-        "extra_body": copy.deepcopy(body),
-        **{name: getattr(model, field) for name, field in _RENAMED.items()},
-        **{name: getattr(model, name) for name in _SAME},
-    }
+    renamed = {name: getattr(model, field) for name, field in _RENAMED.items()}
+    return {"extra_body": copy.deepcopy(body), **renamed}
 
 
 def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
@@ -125,6 +135,7 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
             differ, or stands in `model_kwargs` and has a parameter of its own.
     """
     settled: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
     unknown: dict[str, Any] = {}
     for name, value in given.items():
         field = ALIASES.get(name) or _OF_OPENAI.get(name) or name
@@ -132,8 +143,12 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
             _refuse(name, value)
         elif field not in fields:
             unknown[name] = value
-        elif settled.setdefault(field, value) != value:
-            raise ConfigurationError(f"{name} and {field} are one setting; pass one")
+        elif settled.setdefault(field, value) == value:
+            spelled[field] = name
+        else:
+            raise ConfigurationError(
+                f"{spelled[field]} and {name} are one setting; pass one"
+            )
     if settled.get("together_api_base", "") is None:
         del settled["together_api_base"]
     held = _request_fields(settled.get("model_kwargs"), fields)

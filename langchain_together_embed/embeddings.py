@@ -7,8 +7,6 @@ they have changed: assigning a field and `model_copy(update=...)` mean what they
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.embeddings import Embeddings
@@ -24,24 +22,16 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from langchain_together_embed import arguments, caching, progress, values
-from together_embed import key, making
-from together_embed.client import EmbeddingsClient
-from together_embed.engine.stats import Stats
+from together_embed import key
+from together_embed.engine.batching import listed
+from together_embed.making import Made, OfFields
 from together_embed.settings import OnBatch, public
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 
-@dataclass
-class _Made:
-    """A client, and what it was made of."""
-
-    settings: dict[str, Any]
-    client: EmbeddingsClient = field(compare=False)
-
-
-class TogetherEmbeddings(BaseModel, Embeddings):
+class TogetherEmbeddings(BaseModel, OfFields, Embeddings):
     """A model at Together AI, or at any server of its contract, as `Embeddings`.
 
     Takes what `langchain_together.TogetherEmbeddings` takes, whose arguments were in
@@ -161,9 +151,9 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         default=None, exclude=True, repr=False
     )
 
-    _made: _Made | None = PrivateAttr(default=None)
+    _made: Made = PrivateAttr(default_factory=Made)
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[arguments.Arguments]) -> None:
         super().__init__(**arguments.settle(settings, type(self).model_fields))
         _ = self.client  # a setting that cannot work is refused here, not at first use
 
@@ -175,6 +165,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         Raises:
             EmbeddingsError: The call failed, and no vector of it is returned.
         """
+        texts = listed(texts)  # an iterator has no length to show
         with progress.bar(texts, shown=self.show_progress_bar) as moved:
             return self.client.embed(texts, role="document", on_progress=moved)
 
@@ -190,6 +181,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do what `embed_documents` does, as a coroutine on the running loop."""
+        texts = listed(texts)
         with progress.bar(texts, shown=self.show_progress_bar) as moved:
             return await self.client.aembed(texts, role="document", on_progress=moved)
 
@@ -213,58 +205,8 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         """The same for queries, as `query_embedding_cache` needs a store of its own."""
         return self.client.namespace("query")
 
-    # The client.
-
-    @property
-    def last_stats(self) -> Stats | None:
-        """What the call that ended last has sent and got; None before the first.
-
-        With calls side by side it may be another's than yours; `on_batch` tells of each
-        batch in the thread or task of its own call.
-        """
-        return self.client.last_stats
-
-    @property
-    def client(self) -> EmbeddingsClient:
-        """The client of the fields as they are now."""
-        settings = arguments.of_the_client(self)
-        made = self._made
-        if made is None or made.settings != settings:
-            with making.lock():
-                made = self._made
-                if made is None or made.settings != settings:
-                    made = self._made = _Made(settings, EmbeddingsClient(**settings))
-        return made.client
-
-    def close(self) -> None:
-        """Close the connections. New ones are opened when the object is used again."""
-        self.client.close()
-
-    async def aclose(self) -> None:
-        """Close the connections, those of the running loop before this returns."""
-        await self.client.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), **arguments.of_the_client(self)}
 
     # Values in the forms that users write them.
 
@@ -308,8 +250,7 @@ class TogetherEmbeddings(BaseModel, Embeddings):
         fields = {**state["__dict__"], "together_api_key": None, "on_batch": None}
         for name in ("default_headers", "default_query"):
             fields[name] = self._no_secret(fields[name])
-        private = {**(state["__pydantic_private__"] or {}), "_made": None}
-        return {**state, "__dict__": fields, "__pydantic_private__": private}
+        return {**state, "__dict__": fields}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)

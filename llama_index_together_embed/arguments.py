@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.bridge.pydantic import SecretStr
+from llama_index.core.callbacks import CallbackManager
 
 from together_embed.address import base_url as canonical
 from together_embed.errors import ConfigurationError
+from together_embed.making import Options
 from together_embed.settings import mapping
 
 if TYPE_CHECKING:
@@ -46,57 +48,75 @@ _OF_THE_CALL = {
 """What OpenAI's SDK takes beside a request's fields, and the parameter for it here."""
 
 
-_SAME = (
-    *("timeout", "deadline", "max_retries", "max_concurrency", "dimensions"),
-    *("requests_per_second", "tokens_per_minute", "cut_to", "normalize"),
-    *("encoding_format", "query_prefix", "document_prefix", "instructions"),
-    *("on_long_input", "max_input_tokens", "count_tokens", "tokenizer"),
-    *("cache", "max_cache_bytes", "on_drift", "canary"),
-    *("allow_insecure_http", "compression", "hedge", "on_batch"),
-)
-"""Fields that the core's client has under the same name."""
+Seconds = float | tuple[float | None, float | None] | None
 
 
-def settle(written: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that have several spellings, or another form than is written.
+class Arguments(Options, total=False):
+    """What the constructor takes by name alone."""
+
+    model: str | None
+    base_url: str | None
+    embed_batch_size: int
+    timeout: Seconds
+    allow_blank: bool
+    extra_body: Mapping[str, Any] | None
+    additional_kwargs: Mapping[str, Any] | None
+    default_headers: Mapping[str, str] | None
+    default_query: Mapping[str, str] | None
+    num_workers: int | None
+    callback_manager: CallbackManager | None
+    embeddings_cache: Any | None
+    rate_limiter: Any | None
+
+
+def settle(
+    placed: Mapping[str, Any], given: Mapping[str, Any], known: Collection[str]
+) -> dict[str, Any]:
+    """Return the values of fields, from arguments in any of the known spellings.
 
     Args:
-        written: The arguments of the constructor.
+        placed: The first three arguments; None are those that were not given.
+        given: Those that were given by name.
+        known: The names of the fields.
 
     Raises:
-        TypeError: Two spellings of one setting differ, or the model's name is missing.
-        ConfigurationError: The address is none, or a field has a parameter of its own.
+        TypeError: Two spellings of one setting differ, the model's name is missing, or
+            nobody knows an argument.
+        ConfigurationError: The address is none, a field has a parameter of its own, or
+            an argument cannot be honoured.
     """
-    key = written["api_key"]
-    name = _one_of("model_name", written["model_name"], "model", written["model"])
-    if name is None:
+    others = given.keys() - {*known, *ALIASES}
+    _refuse({name: given[name] for name in given if name in others}, known)
+    one = {name: value for name, value in placed.items() if value is not None}
+    for alias in ("model", "base_url"):
+        name = ALIASES[alias]
+        one[name] = _one_of(name, one.get(name), alias, given.get(alias))
+    if one["model_name"] is None:
         raise TypeError("model_name is missing: there is no default model")
-    server = _one_of("api_base", written["api_base"], "base_url", written["base_url"])
+    key = one.get("api_key")
     fields, width = _request_fields(
-        written["extra_body"], written["additional_kwargs"], written["dimensions"]
+        given.get("extra_body"), given.get("additional_kwargs"), given.get("dimensions")
     )
     return {
-        "model_name": name,
+        **{name: _spelled(value) for name, value in given.items() if name in known},
+        **one,
         "api_key": SecretStr(key) if isinstance(key, str) else key,
-        "api_base": canonical(server),
+        "api_base": canonical(one["api_base"]),
         "extra_body": fields,
         "dimensions": width,
-        "tokenizer": _spelled(written["tokenizer"]),
-        "cache": _spelled(written["cache"]),
     }
 
 
 def of_the_client(model: TogetherEmbedding) -> dict[str, Any]:
-    """Return what the core's client is made from, apart from the fields themselves."""
+    """Return what the core's client is made from where its name for it is another."""
     return {
         "model": model.model_name,
         "api_key": model.api_key,
         "base_url": model.api_base,
         "batch_size": model.embed_batch_size,
-        "headers": dict(model.default_headers or {}),
-        "query": dict(model.default_query or {}),
+        "timeout": model.timeout,
+        "allow_blank": model.allow_blank,
         "extra_body": copy.deepcopy(model.extra_body),
-        **{name: getattr(model, name) for name in _SAME},
     }
 
 
@@ -143,7 +163,7 @@ def _request_fields(
     return {**additional, **mapping("extra_body", extra_body)}, width
 
 
-def refuse(others: Mapping[str, Any], known: Iterable[str]) -> None:
+def _refuse(others: Mapping[str, Any], known: Iterable[str]) -> None:
     """Refuse every argument that is left over.
 
     Raises:

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 
 from llama_index.core.base.embeddings.base import Embedding
 
-from together_embed.client import EmbeddingsClient
 from together_embed.errors import EmbeddingsError
 
 Rows = list[Embedding]
@@ -30,24 +29,6 @@ Batches = Iterable[list[str]]
 AsyncBatches = AsyncGenerator[list[str], None]
 Ask = Callable[[Batches], Generator[Told, None, None]]
 AsyncAsk = Callable[[AsyncBatches], AsyncGenerator[Told, None]]
-
-
-def by_client(client: EmbeddingsClient) -> Ask:
-    """Ask the core, which keeps many requests in flight and goes on past a refusal."""
-
-    def ask(batches: Batches) -> Generator[Told, None, None]:
-        return client.embed_batches(batches, role="document", on_error="return")
-
-    return ask
-
-
-def aby_client(client: EmbeddingsClient) -> AsyncAsk:
-    """Ask the core, which keeps many requests in flight and goes on past a refusal."""
-
-    def ask(batches: AsyncBatches) -> AsyncGenerator[Told, None]:
-        return client.aembed_batches(batches, role="document", on_error="return")
-
-    return ask
 
 
 def one_by_one(embed: Callable[[str], Embedding]) -> Ask:
@@ -96,15 +77,6 @@ def ain_turn(embed: Callable[[list[str]], Awaitable[Rows]]) -> AsyncAsk:
             done += len(batch)
 
     return ask
-
-
-async def achain(
-    first: list[str], rest: AsyncGenerator[list[str], None]
-) -> AsyncGenerator[list[str], None]:
-    """Put the first batch in front of the others again."""
-    yield first
-    async for batch in rest:
-        yield batch
 
 
 @contextmanager

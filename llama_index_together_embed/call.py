@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import Embedding, dispatcher
@@ -27,7 +26,7 @@ from llama_index.core.instrumentation.events.embedding import (
 )
 from llama_index.core.utils import get_tqdm_iterable
 
-from llama_index_together_embed.asking import Ask, AsyncAsk, Rows, Told, achain
+from llama_index_together_embed.asking import Ask, AsyncAsk, Rows, Told
 from llama_index_together_embed.failing import Failing
 from llama_index_together_embed.known import Known, Role
 from together_embed.engine.batching import listed
@@ -97,13 +96,10 @@ class Call:
     def run(self, ask: Ask) -> Rows:
         """Return a vector for each text, in order."""
         with self._told():
-            questions = self._questions()
-            first = next(questions, None)
-            if first is not None:  # else all is known, and no key is needed
-                with closing(ask(chain([first], questions))) as answers:
-                    for rows in answers:
-                        self._known.put(self._answer(rows))
-                        self._finish()
+            with closing(ask(self._questions())) as answers:
+                for rows in answers:
+                    self._known.put(self._answer(rows))
+                    self._finish()
             self._conclude()
         return self._results
 
@@ -112,15 +108,13 @@ class Call:
         workers = self._model.num_workers
         free = asyncio.Semaphore(workers) if workers else None
         with self._told():
-            async with aclosing(self._aquestions(free)) as questions:
-                first = await anext(questions, None)
-                if first is not None:
-                    async with aclosing(ask(achain(first, questions))) as answers:
-                        async for rows in answers:
-                            await self._known.aput(self._answer(rows))
-                            self._finish()
-                            if free is not None:
-                                free.release()
+            questions = self._aquestions(free)
+            async with aclosing(questions), aclosing(ask(questions)) as answers:
+                async for rows in answers:
+                    await self._known.aput(self._answer(rows))
+                    self._finish()
+                    if free is not None:
+                        free.release()
             self._conclude()
         return self._results
 

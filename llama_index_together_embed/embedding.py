@@ -6,8 +6,6 @@ changed: assigning a field, `model_copy(update=...)` and pickling mean what they
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, dispatcher
@@ -21,27 +19,21 @@ from llama_index.core.callbacks import CallbackManager
 
 from llama_index_together_embed import arguments, carrying
 from llama_index_together_embed.asking import (
-    aby_client,
     ain_turn,
     aone_by_one,
-    by_client,
     in_turn,
     one_by_one,
 )
 from llama_index_together_embed.call import Call
-from together_embed import making
-from together_embed.client import EmbeddingsClient
-from together_embed.engine.stats import Stats
+from together_embed.address import base_url
 from together_embed.key import KeySource
-from together_embed.settings import OnBatch
+from together_embed.making import Made, OfFields
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
-Seconds = float | tuple[float | None, float | None] | None
+    from typing_extensions import Self, Unpack
 
 
-class TogetherEmbedding(BaseEmbedding):
+class TogetherEmbedding(OfFields, BaseEmbedding):
     """A model at Together AI, or at any server of its contract, as an `embed_model`.
 
     What `to_dict` holds is what the vectors depend on: the model, the server, the
@@ -88,6 +80,8 @@ class TogetherEmbedding(BaseEmbedding):
             file was filled.
         canary: Whether one fixed text is sent along, once a process, to see whether the
             weights are still those; None: where `on_drift` is "error".
+        allow_blank: Whether an empty or blank text is no error, but gets the vector
+            that the server gives to it.
         allow_insecure_http: Send the key over plain http to a public host.
         compression: "gzip" asks for packed answers, for slow networks.
         hedge: The share of requests, such as 0.05, that may be sent a second time since
@@ -111,92 +105,59 @@ class TogetherEmbedding(BaseEmbedding):
 
     embed_batch_size: int = Field(default=100, gt=0, le=2048, exclude=True)
     num_workers: int | None = Field(default=None, exclude=True)
+    callback_manager: CallbackManager = Field(
+        default_factory=lambda: CallbackManager([]), exclude=True, repr=False
+    )
     embeddings_cache: Any | None = Field(default=None, exclude=True, repr=False)
     rate_limiter: Any | None = Field(default=None, exclude=True, repr=False)
     api_key: SecretStr | Any | None = Field(default=None, exclude=True, repr=False)
-    api_base: str
-    dimensions: int | None
-    extra_body: dict[str, Any] = Field(repr=False)
-    timeout: Seconds = Field(exclude=True)
-    deadline: float | None = Field(exclude=True)
-    max_retries: int = Field(exclude=True)
-    max_concurrency: int | None = Field(exclude=True)
-    requests_per_second: float | None = Field(exclude=True)
-    tokens_per_minute: float | None = Field(exclude=True)
-    cut_to: int | None
-    normalize: bool
-    encoding_format: Literal["auto", "float", "base64"] = Field(exclude=True)
-    default_headers: dict[str, str] | None = Field(exclude=True, repr=False)
-    default_query: dict[str, str] | None = Field(exclude=True, repr=False)
-    allow_insecure_http: bool = Field(exclude=True)
+    api_base: str = Field(default_factory=lambda: base_url(None))
+    dimensions: int | None = None
+    extra_body: dict[str, Any] = Field(default_factory=dict, repr=False)
+    timeout: arguments.Seconds = Field(default=(10.0, 60.0), exclude=True)
+    deadline: float | None = Field(default=None, exclude=True)
+    max_retries: int = Field(default=8, exclude=True)
+    max_concurrency: int | None = Field(default=None, exclude=True)
+    requests_per_second: float | None = Field(default=None, exclude=True)
+    tokens_per_minute: float | None = Field(default=None, exclude=True)
+    cut_to: int | None = None
+    normalize: bool = False
+    encoding_format: Literal["auto", "float", "base64"] = Field(
+        default="auto", exclude=True
+    )
+    default_headers: dict[str, str] | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    default_query: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    allow_blank: bool = Field(default=False, exclude=True)
+    allow_insecure_http: bool = Field(default=False, exclude=True)
     compression: Literal["gzip"] | None = Field(default=None, exclude=True)
     hedge: float | None = Field(default=None, exclude=True)
     on_batch: Any | None = Field(default=None, exclude=True, repr=False)
 
-    query_prefix: str | None
-    document_prefix: str | None
-    instructions: Literal["auto"] | None
-    on_long_input: Literal["error", "truncate", "split"] | None
-    max_input_tokens: int | None
+    query_prefix: str | None = None
+    document_prefix: str | None = None
+    instructions: Literal["auto"] | None = None
+    on_long_input: Literal["error", "truncate", "split"] | None = None
+    max_input_tokens: int | None = None
     count_tokens: Any | None = Field(default=None, exclude=True, repr=False)
-    tokenizer: str | None
-    cache: str | None = Field(exclude=True)
-    max_cache_bytes: int | None = Field(exclude=True)
-    on_drift: Literal["warn", "error"] = Field(exclude=True)
-    canary: bool | None = Field(exclude=True)
+    tokenizer: str | None = None
+    cache: str | None = Field(default=None, exclude=True)
+    max_cache_bytes: int | None = Field(default=None, exclude=True)
+    on_drift: Literal["warn", "error"] = Field(default="warn", exclude=True)
+    canary: bool | None = Field(default=None, exclude=True)
 
-    _made: tuple[dict[str, Any], EmbeddingsClient] | None = PrivateAttr(default=None)
+    _made: Made = PrivateAttr(default_factory=Made)
 
     def __init__(
         self,
         model_name: str | None = None,
         api_key: KeySource = None,
         api_base: str | None = None,
-        *,
-        model: str | None = None,
-        base_url: str | None = None,
-        embed_batch_size: int = 100,
-        dimensions: int | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        additional_kwargs: Mapping[str, Any] | None = None,
-        timeout: Seconds = (10.0, 60.0),
-        deadline: float | None = None,
-        max_retries: int = 8,
-        max_concurrency: int | None = None,
-        requests_per_second: float | None = None,
-        tokens_per_minute: float | None = None,
-        cut_to: int | None = None,
-        normalize: bool = False,
-        encoding_format: Literal["auto", "float", "base64"] = "auto",
-        default_headers: Mapping[str, str] | None = None,
-        default_query: Mapping[str, str] | None = None,
-        query_prefix: str | None = None,
-        document_prefix: str | None = None,
-        instructions: Literal["auto"] | None = None,
-        on_long_input: Literal["error", "truncate", "split"] | None = None,
-        max_input_tokens: int | None = None,
-        count_tokens: Callable[[str], int] | None = None,
-        tokenizer: str | os.PathLike[str] | None = None,
-        cache: str | os.PathLike[str] | None = None,
-        max_cache_bytes: int | None = None,
-        on_drift: Literal["warn", "error"] = "warn",
-        canary: bool | None = None,
-        allow_insecure_http: bool = False,
-        compression: Literal["gzip"] | None = None,
-        hedge: float | None = None,
-        on_batch: OnBatch | None = None,
-        num_workers: int | None = None,
-        callback_manager: CallbackManager | None = None,
-        embeddings_cache: Any | None = None,
-        rate_limiter: Any | None = None,
-        **others: Any,
+        **settings: Unpack[arguments.Arguments],
     ) -> None:
-        written = {**locals()}
-        known = type(self).model_fields
-        own = {name: others.pop(name) for name in [*others] if name in known}
-        arguments.refuse(others, known)
-        settings = {name: written[name] for name in known if name in written}
-        super().__init__(**{**settings, **arguments.settle(written), **own})
+        placed = {"model_name": model_name, "api_key": api_key, "api_base": api_base}
+        super().__init__(**arguments.settle(placed, settings, type(self).model_fields))
         _ = self.client  # a setting that cannot work is refused here, not at first use
 
     @classmethod
@@ -204,27 +165,8 @@ class TogetherEmbedding(BaseEmbedding):
         """Return the name that dumps carry."""
         return "TogetherEmbedding"
 
-    @property
-    def client(self) -> EmbeddingsClient:
-        """The client of the fields as they are now."""
-        settings = arguments.of_the_client(self)
-        made = self._made
-        if made is None or made[0] != settings:
-            with making.lock():
-                made = self._made
-                if made is None or made[0] != settings:
-                    made = self._made = settings, EmbeddingsClient(**settings)
-        return made[1]
-
-    @property
-    def last_stats(self) -> Stats | None:
-        """What the call that ended last has sent and got; None before the first.
-
-        One that an `embeddings_cache` answered alone leaves it as it was. With calls
-        side by side it may be another's than yours; `on_batch` tells of each batch in
-        the thread or task of its own call.
-        """
-        return self.client.last_stats
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), **arguments.of_the_client(self)}
 
     def to_payload(self) -> dict[str, Any]:
         """Return what events tell of this model: nothing secret."""
@@ -275,9 +217,10 @@ class TogetherEmbedding(BaseEmbedding):
             EmbeddingsError: The call failed, and no vector of it is returned.
         """
         call = Call(self, texts, "text", show_progress=show_progress)
-        if self._is_own("_get_text_embeddings"):
-            return call.run(by_client(self.client))
-        return call.run(in_turn(self._get_text_embeddings))
+        if not self._is_ours("_get_text_embeddings"):
+            return call.run(in_turn(self._get_text_embeddings))
+        ask = self.client.embed_batches
+        return call.run(lambda each: ask(each, role="document", on_error="return"))
 
     @dispatcher.span
     async def aget_text_embedding_batch(
@@ -285,13 +228,19 @@ class TogetherEmbedding(BaseEmbedding):
     ) -> list[Embedding]:
         """Do what `get_text_embedding_batch` does, as a coroutine."""
         call = Call(self, texts, "text", show_progress=show_progress)
-        if self._is_own("_aget_text_embeddings"):
-            return await call.arun(aby_client(self.client))
-        return await call.arun(ain_turn(self._aget_text_embeddings))
+        if not self._is_ours("_aget_text_embeddings"):
+            return await call.arun(ain_turn(self._aget_text_embeddings))
+        ask = self.client.aembed_batches
+        return await call.arun(
+            lambda each: ask(each, role="document", on_error="return")
+        )
 
-    def _is_own(self, name: str) -> bool:
-        """Tell whether a method is ours; a subclass may add a prefix in its own."""
-        return getattr(type(self), name) is getattr(TogetherEmbedding, name)
+    def _is_ours(self, name: str) -> bool:
+        """Tell whether a method is ours; another may add a prefix, or stand in for it.
+
+        Ours are those of this file: a test may put its own into the class itself.
+        """
+        return getattr(type(self), name) is _OURS[name]
 
     def _get_query_embedding(self, query: str) -> Embedding:
         return self.client.embed([query], role="query")[0]
@@ -317,7 +266,16 @@ class TogetherEmbedding(BaseEmbedding):
         return super().__deepcopy__(carrying.shared(self, memo))
 
     def __getstate__(self) -> dict[Any, Any]:
-        return {"__dict__": carrying.pickled(self)}
+        return carrying.pickled(self)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        self.__init__(**state["__dict__"])  # type: ignore[misc]
+        super().__setstate__(state)
+        # By the constructor, if that takes all fields: it knows of nothing else.
+        for name, value in state["__pydantic_private__"].items():
+            setattr(self, name, value)
+
+
+_OURS = {
+    name: vars(TogetherEmbedding)[name]
+    for name in ("_get_text_embeddings", "_aget_text_embeddings")
+}

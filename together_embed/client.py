@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from together_embed.address import base_url as canonical
 from together_embed.call import Calls, OnProgress
+from together_embed.closing import Closing
 from together_embed.counting import limit_of, spelled
 from together_embed.engine import batching
 from together_embed.engine.lengths import OnLong
@@ -29,10 +29,9 @@ from together_embed.streams import Streams
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
 
-class EmbeddingsClient(Streams):
+class EmbeddingsClient(Streams, Closing):
     """A client of one model at one embeddings endpoint, for any thread and event loop.
 
     All calls of a client share one cap on requests in flight, one brake when the server
@@ -409,28 +408,6 @@ class EmbeddingsClient(Streams):
         if here.by_aiohttp:
             await here.by_aiohttp.aclose()
         here.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         if "_settings" not in vars(self):  # as a traceback with locals may show it

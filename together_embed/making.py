@@ -1,19 +1,27 @@
-"""The lock under which an adapter makes its client, free again in a forked child.
+"""What both adapters have in common: fields, and the client that is made of them.
 
-The adapters make a client when it is first needed, and anew when a field has changed;
-threads that start together share one.
+The fields are the truth. A client is made when it is first needed, and anew when a
+field has changed; threads that start together share one.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from together_embed.client import EmbeddingsClient
+from together_embed.closing import Closing
+from together_embed.engine.lengths import OnLong
+from together_embed.engine.stats import Stats
+from together_embed.settings import OnBatch
 
 _held = threading.Lock()
 
 
 def lock() -> threading.Lock:
-    """Return the lock of this process."""
+    """Return the lock of this process under which clients are made."""
     return _held
 
 
@@ -25,3 +33,111 @@ def _renew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
+
+
+class Options(TypedDict, total=False):
+    """The fields that both adapters have under the name that the client has for them.
+
+    `EmbeddingsClient` documents them.
+    """
+
+    deadline: float | None
+    max_retries: int
+    max_concurrency: int | None
+    requests_per_second: float | None
+    tokens_per_minute: float | None
+    dimensions: int | None
+    cut_to: int | None
+    normalize: bool
+    encoding_format: Literal["auto", "float", "base64"]
+    query_prefix: str | None
+    document_prefix: str | None
+    instructions: Literal["auto"] | None
+    on_long_input: OnLong | None
+    max_input_tokens: int | None
+    count_tokens: Callable[[str], int] | None
+    tokenizer: str | os.PathLike[str] | None
+    cache: str | os.PathLike[str] | None
+    max_cache_bytes: int | None
+    on_drift: Literal["warn", "error"]
+    canary: bool | None
+    allow_insecure_http: bool
+    compression: Literal["gzip"] | None
+    hedge: float | None
+    on_batch: OnBatch | None
+
+
+class Made:
+    """A client, and what it was made of; at first, nothing of nothing.
+
+    Objects are equal where their fields are, whichever clients they have. A deep copy,
+    and what was pickled, make their own.
+    """
+
+    client: EmbeddingsClient
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        self.settings = settings
+        if settings is not None:
+            self.client = EmbeddingsClient(**settings)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Made)
+
+    def __hash__(self) -> int:
+        return hash(Made)
+
+    def __deepcopy__(self, memo: object) -> Made:
+        return Made()
+
+    def __reduce__(self) -> tuple[type[Made], tuple[()]]:
+        return Made, ()
+
+
+class OfFields(Closing):
+    """What both adapters' classes do with their client.
+
+    They keep it in `_made`, and add to `_settings` what has other names there.
+    """
+
+    if TYPE_CHECKING:  # pydantic would take these for fields
+        _made: Made
+        default_headers: Any
+        default_query: Any
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what the client is made from, apart from the fields themselves."""
+        return {
+            "headers": dict(self.default_headers or {}),
+            "query": dict(self.default_query or {}),
+            **{name: getattr(self, name) for name in Options.__annotations__},
+        }
+
+    @property
+    def client(self) -> EmbeddingsClient:
+        """The client of the fields as they are now."""
+        settings = self._settings()
+        made = self._made
+        if made.settings != settings:
+            with lock():
+                made = self._made
+                if made.settings != settings:
+                    made = self._made = Made(settings)
+        return made.client
+
+    @property
+    def last_stats(self) -> Stats | None:
+        """What the call that ended last has sent and got; None before the first.
+
+        With calls side by side it may be another's than yours; `on_batch` tells of each
+        batch in the thread or task of its own call.
+        """
+        return self.client.last_stats
+
+    def close(self) -> None:
+        """Close the connections. New ones are opened when the object is used again."""
+        self.client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections, those of the running loop before this returns."""
+        await self.client.aclose()

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from langchain_together_embed import TogetherEmbeddings
-from langchain_together_embed import arguments as of_langchain
 from llama_index_together_embed import TogetherEmbedding
-from llama_index_together_embed import arguments as of_llama_index
 from together_embed import EmbeddingsClient
 
 
@@ -91,8 +89,6 @@ def model(
     monkeypatch.chdir(tmp_path)
     names: dict[str, str] = NAMES[request.param]
     given = {names.get(name, name): value for name, value in VALUES.items()}
-    if request.param is TogetherEmbedding:
-        del given["allow_blank"]
     return request.param(**given)
 
 
@@ -109,11 +105,8 @@ def test_every_setting_has_a_value_here() -> None:
 
 
 def test_every_value_reaches_the_client(model: Any) -> None:
-    langchain = isinstance(model, TogetherEmbeddings)
-    made_of = (of_langchain if langchain else of_llama_index).of_the_client(model)
+    made_of = model._settings()
     expected = {**VALUES, "api_key": made_of["api_key"]}
-    if not langchain:
-        del expected["allow_blank"]
     assert {name: made_of[name] for name in expected} == expected
     assert {"instructions", "tokenizer"} <= made_of.keys()
 

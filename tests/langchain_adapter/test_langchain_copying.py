@@ -129,6 +129,18 @@ def test_a_subclass_with_parts_of_its_own_can_be_pickled(make, endpoint):
     assert again._calls == 2
 
 
+def test_models_are_equal_where_their_fields_are(make):
+    model, used = make(), make()
+    used.embed_query("a")
+    again = pickle.loads(pickle.dumps(used))
+    changed = make()
+    changed.model = "n"
+    assert changed.client.settings.model == "n"
+    assert changed != model
+    changed.model = model.model
+    assert model == used == again == changed
+
+
 class _Holder:
     """A source of keys that, like many, cannot be copied."""
 

@@ -172,10 +172,14 @@ def test_model_kwargs_that_are_no_mapping_are_refused_by_name(wrong):
 def test_a_keyword_given_twice_is_refused():
     with pytest.raises(ValueError, match="supplied twice"):
         TogetherEmbeddings(purpose="a", model_kwargs={"purpose": "b"})
-    with pytest.raises(ValueError, match="one setting"):
-        TogetherEmbeddings(
-            base_url="http://a.local", together_api_base="http://b.local"
-        )
+    here, there = (
+        {"base_url": "http://a.local"},
+        {"together_api_base": "http://b.local"},
+    )
+    for given in ({**here, **there}, {**there, **here}):
+        words = " and ".join(given)
+        with pytest.raises(ValueError, match=f"^{words} are one setting"):
+            TogetherEmbeddings(**given)
 
 
 def test_an_encoding_in_model_kwargs_is_what_is_asked_for(make, endpoint):

@@ -120,7 +120,7 @@ def test_threads_that_meet_a_changed_object_share_its_new_client(make, monkeypat
         time.sleep(0.02)  # long enough for all threads to find it missing
         return EmbeddingsClient(**settings)
 
-    monkeypatch.setattr("langchain_together_embed.embeddings.EmbeddingsClient", slowly)
+    monkeypatch.setattr("together_embed.making.EmbeddingsClient", slowly)
     model.chunk_size = 7
     together = threading.Barrier(16)
 
@@ -259,6 +259,12 @@ async def test_a_bar_changes_nothing_of_what_bad_texts_get(make, endpoint, embed
         await embed(model, "bare")
     assert await embed(model, []) == []
     assert endpoint.requests == 0
+
+
+async def test_texts_that_come_one_by_one_may_have_a_bar(make, endpoint, embed, capsys):
+    rows = await embed(make(show_progress_bar=True), iter(passages(30)))
+    assert rows == [endpoint.embed(text) for text in passages(30)]
+    assert "30/30" in capsys.readouterr().err
 
 
 async def test_an_error_under_a_bar_names_texts_by_their_place_in_the_list(embed):

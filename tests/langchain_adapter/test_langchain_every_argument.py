@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from langchain_together_embed import TogetherEmbeddings
+from langchain_together_embed.arguments import Arguments
 from together_embed.errors import ConfigurationError
 
 HONOURED = {
@@ -129,6 +130,12 @@ def test_every_method_of_the_other_adapter_is_here_too(package, name):
         theirs = [*inspect.signature(getattr(other, method)).parameters][:2]
         ours = [*inspect.signature(getattr(TogetherEmbeddings, method)).parameters]
         assert ours == theirs  # what follows is chunk_size, which is a field here
+
+
+def test_every_field_is_an_argument_that_type_checkers_know():
+    known = {*Arguments.__annotations__}
+    assert {*TogetherEmbeddings.model_fields} <= known
+    assert known - {*TogetherEmbeddings.model_fields} <= {*HONOURED, *REFUSED}
 
 
 def test_what_the_other_adapter_dumps_makes_ours():

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -132,6 +133,14 @@ def test_an_empty_list_asks_nothing(make, endpoint, colour):
 
 
 @both
+def test_a_blank_text_is_left_to_the_server_where_that_is_asked_for(
+    make, endpoint, colour
+):
+    rows = embed(make(allow_blank=True), colour, ["wind", "", " \n"])
+    assert rows == [endpoint.embed(text) for text in ("wind", "", " \n")]
+
+
+@both
 @pytest.mark.parametrize(
     ("bad", "error", "words"),
     [
@@ -235,6 +244,15 @@ def test_a_subclass_that_adds_a_prefix_is_obeyed(endpoint, texts, colour):
     model = Prefixed("m", api_base=endpoint.base_url, embed_batch_size=100)
     rows = embed(model, colour, texts)
     assert rows == [endpoint.embed(f"passage: {text}") for text in texts]
+
+
+@both
+def test_what_stands_in_for_a_method_is_asked(make, endpoint, colour):
+    method = "_aget_text_embeddings" if colour == "async" else "_get_text_embeddings"
+    with patch.object(TogetherEmbedding, method, return_value=[[1.0]]):
+        assert embed(make(), colour, ["wind"]) == [[1.0]]
+    assert endpoint.requests == 0
+    assert embed(make(), colour, ["wind"]) == [endpoint.embed("wind")]
 
 
 @both

@@ -12,6 +12,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from llama_index_together_embed import TogetherEmbedding
+from llama_index_together_embed.arguments import ALIASES, Arguments
 from together_embed.errors import ConfigurationError
 
 HONOURED = {
@@ -104,9 +105,11 @@ def test_every_method_of_the_other_adapter_takes_the_same_here(package, name):
             assert [*ours][: len(theirs) - 1] == [*theirs][: len(theirs) - 1], method
 
 
-def test_every_field_is_an_argument_so_that_an_unpickled_model_gets_it_back():
+def test_every_field_is_an_argument_that_type_checkers_know():
     written = inspect.signature(TogetherEmbedding.__init__).parameters
-    assert {*TogetherEmbedding.model_fields} <= {*written}
+    known = {*written, *Arguments.__annotations__}
+    assert {*TogetherEmbedding.model_fields} <= known
+    assert known - {*TogetherEmbedding.model_fields} == {"self", "settings", *ALIASES}
 
 
 def test_what_the_other_adapter_dumps_makes_ours():

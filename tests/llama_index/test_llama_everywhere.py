@@ -88,6 +88,19 @@ def test_loops_without_asyncio_run_leave_nothing_open(make, texts, vectors):
         gc.collect()
 
 
+async def test_the_end_of_a_block_closes_what_was_opened(make, endpoint):
+    with make() as model:
+        model.get_query_embedding("wind")
+    async with model:
+        await model.aget_query_embedding("wind")
+        await model.aget_query_embedding("wind")
+        assert endpoint.connections == 2  # one for each colour
+    model.get_query_embedding("wind")
+    await model.aget_query_embedding("wind")
+    assert endpoint.connections == 4
+    await model.aclose()
+
+
 async def test_many_calls_of_one_loop_are_gathered(make, texts, vectors):
     model = make()
     rows = await run_jobs(

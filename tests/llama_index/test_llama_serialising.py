@@ -5,12 +5,14 @@ import json
 import logging
 import pickle
 import threading
+from typing import Any
 
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.schema import TextNode
+from pydantic import PrivateAttr
 
 from llama_index_together_embed import TogetherEmbedding
 from together_embed.errors import AuthenticationError
@@ -175,6 +177,79 @@ def test_unpickling_asks_nobody_and_needs_no_key(endpoint, make, monkeypatch):
     assert (endpoint.connections, endpoint.requests) == (0, 0)
     monkeypatch.setenv("TOGETHER_API_KEY", KEY)
     assert again.get_query_embedding("wind") == endpoint.embed("wind")
+
+
+class Named(TogetherEmbedding):
+    """One that knows its own model, and a field for its own."""
+
+    prefix: str
+
+    def __init__(self, **settings) -> None:
+        super().__init__("m", **settings)
+
+
+class OfTenant(TogetherEmbedding):
+    """One with an argument that is no field, and a lock."""
+
+    _tenant: str = PrivateAttr(default="")
+    _lock: Any = PrivateAttr()
+
+    def __init__(self, *placed, tenant: str = "", **settings) -> None:
+        super().__init__(*placed, **settings)
+        self._tenant = tenant
+        self._lock = threading.Lock()
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        with self._lock:
+            return super()._get_text_embeddings([self._tenant + t for t in texts])
+
+
+class Demanding(TogetherEmbedding):
+    """One whose constructor does not take what it has."""
+
+    _tenant: str = PrivateAttr()
+
+    def __init__(self, tenant: str, address: str) -> None:
+        super().__init__("m", api_base=address)
+        self._tenant = tenant
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return super()._get_text_embeddings([self._tenant + t for t in texts])
+
+
+@pytest.mark.parametrize(
+    ("made", "prefix"),
+    [
+        (lambda address: Named(api_base=address, prefix="p", timeout=7.0), ""),
+        (lambda address: OfTenant("m", api_base=address, tenant="us: "), "us: "),
+        (lambda address: Demanding("us: ", address), "us: "),
+    ],
+    ids=["Named", "OfTenant", "Demanding"],
+)
+def test_a_subclass_is_pickled_whatever_its_constructor_takes(endpoint, made, prefix):
+    # A pool's worker that cannot unpickle its task dies, and the pool waits for ever.
+    model = made(endpoint.base_url)
+    again = pickle.loads(pickle.dumps(model))
+    right = [endpoint.embed(f"{prefix}wind")]
+    assert model.get_text_embedding_batch(["wind"]) == right
+    assert again.get_text_embedding_batch(["wind"]) == right
+    assert again.timeout == model.timeout
+    assert again.api_key is None
+
+
+def test_models_are_equal_where_their_fields_are(make):
+    manager = CallbackManager([])
+    model, used = make(callback_manager=manager), make(callback_manager=manager)
+    used.get_query_embedding("wind")
+    assert model == used == used.model_copy()
+    assert model != make(callback_manager=manager, model_name="n")
+
+
+def test_a_model_that_was_constructed_without_checks_has_the_defaults(endpoint):
+    given = {"api_base": endpoint.base_url, "callback_manager": CallbackManager([])}
+    model = TogetherEmbedding.model_construct(model_name="m", **given)
+    assert model.get_query_embedding("wind") == endpoint.embed("wind")
+    assert model == TogetherEmbedding("m", **given)
 
 
 def test_the_errors_survive_a_pickle():

@@ -24,6 +24,7 @@ def test_the_program_that_is_typed_runs(
     assert len(asyncio.run(program.alangchain(url))) == 2
     assert len(program.llama_index(url).docstore.docs) == 2
     assert len(asyncio.run(program.allama_index(url))) == 2
+    assert program.subclasses(url) == ["p: ", "p: "]
     with EmbeddingsClient(program.MODEL, api_key="key", base_url=url) as client:
         assert program.rows_or_why(client) == program.rows_and_failures(client)
     assert program.local() > 0

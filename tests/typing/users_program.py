@@ -8,6 +8,7 @@ runs it: what they infer is what there is. `wrong_uses.py` is its counterpart.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import numpy as np
 from langchain_core.documents import Document
@@ -144,6 +145,30 @@ async def allama_index(base_url: str) -> list[list[float]]:
     made = TogetherEmbedding(model=MODEL, api_key="key", base_url=base_url)
     assert_type(await made.aget_query_embedding(TEXTS[0]), list[float])
     return await made.aget_text_embedding_batch(TEXTS)
+
+
+class Passages(TogetherEmbeddings):
+    """A user's own, with a field more."""
+
+    prefix: str = "passage: "
+
+
+class Paragraphs(TogetherEmbedding):
+    """The same for LlamaIndex."""
+
+    prefix: str = "passage: "
+
+
+def subclasses(base_url: str) -> list[str]:
+    settings: dict[str, Any] = {"max_retries": 3}
+    one = TogetherEmbeddings(model=MODEL, together_api_base=base_url, **settings)
+    other = TogetherEmbedding(MODEL, base_url=base_url, timeout=(1, 5), **settings)
+    assert_type(one.max_retries, int)
+    assert_type(other.max_retries, int)
+    return [
+        Passages(model=MODEL, prefix="p: ", together_api_base=base_url).prefix,
+        Paragraphs(model_name=MODEL, prefix="p: ", api_base=base_url).prefix,
+    ]
 
 
 def local() -> int:

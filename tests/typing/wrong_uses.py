@@ -49,3 +49,6 @@ def frameworks(embeddings: TogetherEmbeddings, model: TogetherEmbedding) -> None
     embeddings.embed_query(TEXTS)  # type: ignore[arg-type]
     InMemoryVectorStore(embedding=model)  # type: ignore[arg-type]
     TogetherEmbedding("model", embed_batch_size="100")  # type: ignore[arg-type]
+    TogetherEmbedding("model", embed_batchsize=100)  # type: ignore[call-arg]
+    TogetherEmbeddings(chunk_size="100")  # type: ignore[arg-type]
+    TogetherEmbeddings(chunksize=100)  # type: ignore[call-arg]
