@@ -16,7 +16,7 @@ import pytest
 from together_embed import errors
 from together_embed.engine import quick, wire
 from together_embed.engine.outcome import Reply
-from together_embed.engine.rows import LISTS, Arrays, InvalidReply
+from together_embed.engine.rows import LISTS, Arrays, ErrorReply, InvalidReply
 
 KEY = "sk-canary-0123456789"
 
@@ -243,6 +243,12 @@ def test_a_200_that_is_not_right_is_refused(wrong: str) -> None:
     with pytest.raises(InvalidReply) as caught:
         read(body, count)
     assert 0 < len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("error", ["no room", {"message": "no room", "code": 7}])
+def test_an_error_with_a_status_of_200_is_told_in_its_own_words(error: object) -> None:
+    with pytest.raises(ErrorReply, match=r"^no room$"):
+        wire.read_answer(json.dumps({"error": error}).encode(), 2)
 
 
 def test_another_width_than_the_known_one_is_refused() -> None:

@@ -24,7 +24,7 @@ from together_embed import errors
 from together_embed.transports.route import MAX_ERROR, MAX_REPLY
 
 from .raw import Act, Exchange, RawServer, answer, body_for, http, right
-from .ways import WAYS, Way
+from .ways import KEY, WAYS, Way
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 TEXTS = ["one text", "another"]
@@ -410,6 +410,17 @@ def test_words_that_do_not_fit_are_an_error_of_the_tree_or_a_right_answer(
     assert said.isprintable()
     server.act = answer
     assert way.embed(make(way, server.url), TEXTS) == right(TEXTS)
+
+
+def test_an_error_with_a_status_of_200_is_told_without_key_and_text(
+    way: Way, make: Any, server: RawServer
+) -> None:
+    said = json.dumps({"error": {"message": f"no room for '{TEXTS[0]}' of {KEY}"}})
+    server.act = lambda exchange: exchange.send(http(said.encode()))
+    with pytest.raises(errors.InvalidResponseError) as caught:
+        way.embed(make(way, server.url, max_retries=0), TEXTS)
+    told = "an error with a status of 200: no room for '<text 0>' of [hidden]"
+    assert caught.value.message == told
 
 
 # Servers that close

@@ -131,6 +131,7 @@ REPEATED: dict[str, Act] = {
     "coding": repeating("200 OK", "Content-Encoding: {KEY}", body="{}"),
     "length": repeating("200 OK", "Content-Length: {KEY}"),
     "type": repeating("200 OK", "Content-Type: {KEY}; charset={KEY}", body=KEY),
+    "error-with-200": repeating("200 OK"),
     "answer-that-is-none": repeating("200 OK", body=f'{{"data": "{KEY}"}}'),
     "row": repeating(
         "200 OK", body=json.dumps({"data": [{"index": 0, "embedding": KEY}] * 2})

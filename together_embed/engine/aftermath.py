@@ -16,7 +16,7 @@ from together_embed.engine.brake import WINDOW
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
-from together_embed.engine.rows import InvalidReply, OtherWidth
+from together_embed.engine.rows import ErrorReply, InvalidReply, OtherWidth
 from together_embed.engine.scrub import hide_texts
 from together_embed.engine.stats import Tally
 from together_embed.engine.verdict import wants_fewer
@@ -158,9 +158,11 @@ class Aftermath:
         if self._shows_other_dimensions(ticket.batch, wrong):
             ignored = f"{wrong}: the server does not honour dimensions"
             return Over(InvalidResponseError(ignored), 200)
-        return self._again(
-            ticket, InvalidResponseError(str(wrong)), 200, now, late=late
-        )
+        words = str(wrong)
+        if isinstance(wrong, ErrorReply):
+            said = wire.excerpt(words, self._scrubber(ticket.batch))
+            words = f"an error with a status of 200: {said}"
+        return self._again(ticket, InvalidResponseError(words), 200, now, late=late)
 
     def _shows_other_dimensions(self, batch: Batch, wrong: InvalidReply) -> bool:
         """Tell a server that has a width of its own from one that lost some numbers."""

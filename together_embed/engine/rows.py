@@ -33,6 +33,10 @@ class InvalidReply(Exception):  # noqa: N818 - it names an answer
     """A 200 that is no answer to the request; the message says why."""
 
 
+class ErrorReply(InvalidReply):
+    """A 200 that holds an error; the message is the server's own, not yet scrubbed."""
+
+
 class OtherWidth(InvalidReply):
     """All rows are of one width, which is another than it should be.
 

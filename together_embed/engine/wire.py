@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from together_embed.engine.outcome import Reply
-from together_embed.engine.rows import Embedding, InvalidReply
+from together_embed.engine.rows import Embedding, ErrorReply, InvalidReply
 from together_embed.errors import StatusError, class_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 EXCERPT = 300
 """Characters of a server's own words that an error keeps."""
+
+
+COMPLAINT = 64 * 1024
+"""Bytes of a 200 that is no answer which are looked at for an error."""
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Item(msgspec.Struct, gc=False):
@@ -36,9 +41,14 @@ class _Answer(msgspec.Struct, gc=False):
     usage: Any = None
 
 
+class _Complaint(msgspec.Struct, gc=False):
+    error: dict[str, Any] | str
+
+
 # Types, finiteness and integers that become floats cost 6 % of the parse this way;
 # a second pass over parsed lists would cost 30 %.
 _answers = msgspec.json.Decoder(_Answer)
+_complaints = msgspec.json.Decoder(_Complaint)
 
 
 def encode(
@@ -108,8 +118,20 @@ def _decoded(body: bytes, count: int, decode: Decode | None) -> _Answer:
         return _Answer([_Item(*row) for row in rows], model, usage)  # type: ignore[arg-type]
     try:
         return _answers.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
+        if said := _complaint(body):
+            raise ErrorReply(said) from None
         raise InvalidReply(f"not what was asked for: {error}") from None
+
+
+def _complaint(body: bytes) -> str | None:
+    """Return what a gateway says that hands an error on with a status of 200."""
+    try:
+        error = _complaints.decode(body[:COMPLAINT]).error
+    except _UNREADABLE:
+        return None
+    said = error if isinstance(error, str) else error.get("message")
+    return None if said is None else _words(said)
 
 
 def _tokens(usage: object) -> int | None:
@@ -154,7 +176,7 @@ def read_error(reply: Reply, scrub: Callable[[str], str]) -> StatusError:
 def _error_fields(body: bytes, scrub: Callable[[str], str]) -> dict[str, Any]:
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return {"message": _plain(scrub(body.decode("utf-8", "replace")))}
     if not isinstance(answer, dict):
         return {"message": _words(answer)}
