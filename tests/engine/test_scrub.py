@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engine.virtual import World, bad
+from together_embed.engine import scrub
 from together_embed.engine.scrub import hide_texts
 
 
@@ -45,6 +46,16 @@ def test_no_text_that_says_something_is_left_between_other_words(
     spelled = json.dumps(text) if as_json else f"{text}"
     shown = hide_texts(f"cannot embed {spelled} here", [text], str)
     assert shown in ("cannot embed 0 here", 'cannot embed "0" here')
+
+
+def test_texts_that_cannot_be_in_the_words_are_not_spelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spelled: list[str] = []
+    monkeypatch.setattr(scrub.json, "dumps", lambda text: spelled.append(text) or text)
+    texts = ["too long for it", "Kalb", "Jo é", '"x"']
+    assert hide_texts("no: Jo é", texts, "<{}>".format) == "no: <2>"
+    assert spelled == ["Jo é", '"x"']  # a letter, or quote, may be escaped
 
 
 def test_a_text_within_another_is_hidden_with_it() -> None:
