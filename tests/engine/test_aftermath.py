@@ -520,17 +520,22 @@ def test_a_prefix_goes_in_front_of_each_text_that_is_sent() -> None:
     assert run.groups == [[vector(f"q: {text}") for text in "aba"]]
 
 
-def test_vectors_of_another_width_than_those_that_a_store_knows_are_wrong() -> None:
-    world = World(max_retries=0)
+@pytest.mark.parametrize(("width", "asks"), [(2, 1), (4, 3)])
+def test_vectors_of_another_width_than_those_that_a_store_knows_are_wrong(
+    width: int, asks: int
+) -> None:
+    world = World()
     run = world.start([])
     group = run.job.group(["a", "b"])
+    known = "f", bytes(4 * width)
     for start, texts in group.lookups():
-        group.recall(start, [("f", bytes(8)) if t == "a" else None for t in texts])
+        group.recall(start, [known if text == "a" else None for text in texts])
     run.job.add(group)
     world.carry(run)
     assert isinstance(run.error, ModelDriftError)
-    assert run.error.message.startswith("row 0 is 3 wide, not 2, as wide as")
+    assert run.error.message.startswith(f"row 0 is 3 wide, not {width}, as wide as")
     assert world.stats.recalled == 1
+    assert len(world.asks) == asks  # one that lost numbers is asked for again
 
 
 def test_blank_texts_are_sent_where_the_user_leaves_them_to_the_server() -> None:

@@ -100,7 +100,13 @@ class Aftermath:
         self._tally = tally
 
     def decide(
-        self, ticket: Ticket, what: Outcome | InvalidReply, now: float, *, late: bool
+        self,
+        ticket: Ticket,
+        what: Outcome | InvalidReply,
+        now: float,
+        *,
+        late: bool,
+        recalled: bool = False,
     ) -> Fate:
         """Decide after a request that brought no vectors.
 
@@ -109,10 +115,11 @@ class Aftermath:
             what: What befell it.
             now: Seconds on the driver's clock.
             late: The call's own time is over.
+            recalled: The width of the call's rows is that of a store.
         """
         self.count(ticket.batch, what)
         if isinstance(what, InvalidReply):
-            return self._invalid(ticket, what, now, late=late)
+            return self._invalid(ticket, what, now, late=late, recalled=recalled)
         if isinstance(what, Lost):
             return self._lost(ticket, what, now, late=late)
         return self._refused(ticket, what, now, late=late)
@@ -153,9 +160,16 @@ class Aftermath:
         )
 
     def _invalid(
-        self, ticket: Ticket, wrong: InvalidReply, now: float, *, late: bool
+        self,
+        ticket: Ticket,
+        wrong: InvalidReply,
+        now: float,
+        *,
+        late: bool,
+        recalled: bool,
     ) -> Fate:
-        if self._shows_other_dimensions(ticket.batch, wrong):
+        wanted = recalled or self._plan.width is not None
+        if wanted and self._shows_other_dimensions(ticket.batch, wrong):
             ignored = f"{wrong}: the server does not honour dimensions"
             return Over(InvalidResponseError(ignored), 200)
         words = str(wrong)
@@ -166,7 +180,7 @@ class Aftermath:
 
     def _shows_other_dimensions(self, batch: Batch, wrong: InvalidReply) -> bool:
         """Tell a server that has a width of its own from one that lost some numbers."""
-        if self._plan.width is None or not isinstance(wrong, OtherWidth):
+        if not isinstance(wrong, OtherWidth):
             return False
         before = [one.reason for one in batch.tries]
         return wrong.wider or before.count(str(wrong)) >= NARROW

@@ -494,7 +494,9 @@ class Job:
         if part(ticket):  # the other one is on its way
             self._aftermath.count(ticket.batch, what)
             return
-        fate = self._aftermath.decide(ticket, what, now, late=self._is_late(now))
+        fate = self._aftermath.decide(
+            ticket, what, now, late=self._is_late(now), recalled=self._recalled
+        )
         if isinstance(fate, Over):
             if self._recalled and isinstance(what, OtherWidth):
                 drift = f"{what}, as wide as what the store holds"
