@@ -373,9 +373,31 @@ class EmbeddingsClient(Streams, Closing):
             return handed_over(error, on_error)
         return Partial.whole(rows) if returns else rows
 
+    @overload
     def embed_array(
-        self, texts: Sequence[str], *, role: Role | None = None
-    ) -> NDArray[np.float32]:
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def embed_array(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role | None = None,
+        on_error: Literal["return"],
+    ) -> Partial: ...
+
+    def embed_array(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role | None = None,
+        on_error: OnError = "raise",
+    ) -> NDArray[np.float32] | Partial:
         """Return the embeddings of `embed` as one array, in order.
 
         Needs numpy (the extra `arrays`). Where the answers are base64, no number is
@@ -388,15 +410,45 @@ class EmbeddingsClient(Streams, Closing):
         Raises:
             EmbeddingsError: As for `embed`.
         """
-        rows: NDArray[np.float32] = self._calls.embed(texts, Arrays(), role)
-        return rows
+        returns = may_return(on_error)
+        try:
+            rows: NDArray[np.float32] = self._calls.embed(texts, Arrays(), role)
+        except EmbeddingsError as error:
+            return handed_over(error, on_error)
+        return Partial.whole(rows) if returns else rows
+
+    @overload
+    async def aembed_array(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    async def aembed_array(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role | None = None,
+        on_error: Literal["return"],
+    ) -> Partial: ...
 
     async def aembed_array(
-        self, texts: Sequence[str], *, role: Role | None = None
-    ) -> NDArray[np.float32]:
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role | None = None,
+        on_error: OnError = "raise",
+    ) -> NDArray[np.float32] | Partial:
         """Do what `embed_array` does, as a coroutine on the running loop."""
-        rows: NDArray[np.float32] = await self._calls.aembed(texts, Arrays(), role)
-        return rows
+        returns = may_return(on_error)
+        try:
+            rows: NDArray[np.float32] = await self._calls.aembed(texts, Arrays(), role)
+        except EmbeddingsError as error:
+            return handed_over(error, on_error)
+        return Partial.whole(rows) if returns else rows
 
     def close(self) -> None:
         """Close the connections. The client opens new ones when it is used again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Partial:
     _aagain: AgainAsync | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def whole(cls, rows: Sequence[Any]) -> Partial:
+    def whole(cls, rows: Iterable[Any]) -> Partial:
         """Return the state of a call that has a vector for every text."""
         return cls(dict(enumerate(rows)), {})
 

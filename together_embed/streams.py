@@ -113,13 +113,34 @@ class Streams:
             async for _, rows in groups:
                 yield rows
 
+    @overload
     def stream(
         self,
         texts: Iterable[str],
         *,
         role: Role | None = None,
         ordered: bool = True,
-    ) -> Iterator[tuple[int, list[float]]]:
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[tuple[int, list[float]]]: ...
+
+    @overload
+    def stream(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> Iterator[tuple[int, list[float] | EmbeddingsError]]: ...
+
+    def stream(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: OnError = "raise",
+    ) -> Iterator[tuple[int, Any]]:
         """Yield the number and the embedding of each text of an endless iterable.
 
         Texts are taken as they can be put to use, `batch_size` at a time: memory holds
@@ -130,13 +151,38 @@ class Streams:
                 `astream` with an async iterable does not.
             role: As for `embed`.
             ordered: Whether texts come out in order, or as they are completed.
+            on_error: With "return", a text that the server refuses ends nothing: its
+                error stands in the place of its embedding.
 
         Raises:
             EmbeddingsError: As for `embed`; what was yielded before remains right.
         """
         batches = source.batched(texts, self._settings.batch_size)
-        for start, rows in self._calls.stream(batches, LISTS, role, ordered=ordered):
+        lenient = may_return(on_error)
+        for start, rows in self._calls.stream(
+            batches, LISTS, role, ordered=ordered, lenient=lenient
+        ):
             yield from enumerate(rows, start)
+
+    @overload
+    def astream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncIterator[tuple[int, list[float]]]: ...
+
+    @overload
+    def astream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: Role | None = None,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> AsyncIterator[tuple[int, list[float] | EmbeddingsError]]: ...
 
     async def astream(
         self,
@@ -144,10 +190,14 @@ class Streams:
         *,
         role: Role | None = None,
         ordered: bool = True,
-    ) -> AsyncIterator[tuple[int, list[float]]]:
+        on_error: OnError = "raise",
+    ) -> AsyncIterator[tuple[int, Any]]:
         """Do what `stream` does on the running loop, from either iterable."""
         batches = source.abatched(texts, self._settings.batch_size)
-        run = self._calls.astream(batches, LISTS, role, ordered=ordered)
+        lenient = may_return(on_error)
+        run = self._calls.astream(
+            batches, LISTS, role, ordered=ordered, lenient=lenient
+        )
         async with aclosing(run) as groups:
             async for start, rows in groups:
                 for number, row in enumerate(rows, start):

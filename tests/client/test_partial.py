@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +226,46 @@ def test_a_stream_of_arrays_yields_errors_in_the_place_of_texts() -> None:
         UnprocessableError if text is LONG else endpoint.embed(text) for text in texts
     ]
     assert list(rows.values()) == expected
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_stream_yields_errors_in_the_place_of_vectors(colour, ordered: bool) -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+        texts = with_long(0, 142, 299)
+        how: dict[str, Any] = {"ordered": ordered, "on_error": "return"}
+
+        async def streamed() -> list[Any]:
+            async with client:
+                return [pair async for pair in client.astream(texts, **how)]
+
+        if colour.name == "async":
+            pairs = asyncio.run(streamed())
+        else:
+            pairs = list(client.stream(texts, **how))
+    assert sorted(number for number, _ in pairs) == list(range(300))
+    found = dict(pairs)
+    failed = [n for n, one in found.items() if isinstance(one, UnprocessableError)]
+    assert sorted(failed) == [0, 142, 299]
+    others = {n: row for n, row in found.items() if n not in failed}
+    assert others == {n: endpoint.embed(texts[n]) for n in others}
+
+
+def test_a_call_for_an_array_may_return_what_there_is(colour) -> None:
+    with LocalEndpoint(dimension=8, max_chars=60) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url)
+
+        def embed(texts: list[str]) -> Partial:
+            if colour.name == "async":
+                return asyncio.run(client.aembed_array(texts, on_error="return"))
+            return client.embed_array(texts, on_error="return")
+
+        partial, whole = embed(with_long(7)), embed(TEXTS)
+    assert list(partial.failures) == [7]
+    assert sorted(partial.results) == [n for n in range(300) if n != 7]
+    assert np.array_equal(partial.results[8], np.float32(endpoint.embed(TEXTS[8])))
+    assert len(whole.results) == 300
+    assert not whole.failures
 
 
 def test_a_call_for_an_array_goes_on_with_rows_of_arrays(colour) -> None:

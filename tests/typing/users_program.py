@@ -51,11 +51,14 @@ def core(base_url: str) -> None:
         assert_type(client.embed(TEXTS, role="document"), list[list[float]])
         assert_type(client.embed(tuple(TEXTS), on_error="return"), Partial)
         assert_type(client.embed_array(TEXTS), NDArray[np.float32])
+        assert_type(client.embed_array(TEXTS, on_error="return"), Partial)
         for rows in client.embed_batches([TEXTS, TEXTS]):
             assert_type(rows, list[list[float]])
         for number, row in client.stream(lines(), ordered=False):
             assert_type(number, int)
             assert_type(row, list[float])
+        for _, one in client.stream(lines(), on_error="return"):
+            assert_type(one, list[float] | EmbeddingsError)
         for start, array in client.stream_arrays(lines()):
             assert_type((start, array), tuple[int, NDArray[np.float32]])
         for _, found in client.stream_arrays(lines(), on_error="return"):
@@ -72,10 +75,13 @@ async def acore(base_url: str) -> None:
         assert_type(await client.aembed(TEXTS), list[list[float]])
         assert_type(await client.aembed(TEXTS, on_error="return"), Partial)
         assert_type(await client.aembed_array(TEXTS), NDArray[np.float32])
+        assert_type(await client.aembed_array(TEXTS, on_error="return"), Partial)
         async for rows in client.aembed_batches(iter([TEXTS])):
             assert_type(rows, list[list[float]])
         async for number, row in client.astream(alines()):
             assert_type((number, row), tuple[int, list[float]])
+        async for _, one in client.astream(alines(), on_error="return"):
+            assert_type(one, list[float] | EmbeddingsError)
         async for _, array in client.astream_arrays(alines()):
             assert_type(array, NDArray[np.float32])
         async for _, found in client.astream_arrays(lines(), on_error="return"):

@@ -30,7 +30,7 @@ def core(client: EmbeddingsClient, alines: AsyncIterator[str]) -> None:
     client.embed(TEXTS, on_error="ignore")  # type: ignore[call-overload]
     client.embed(TEXTS)[0].tolist()  # type: ignore[attr-defined]
     client.embed(TEXTS, on_error="return")[0]  # type: ignore[index]
-    client.stream(alines)  # type: ignore[arg-type]
+    client.stream(alines)  # type: ignore[call-overload]
     client.embed_array(TEXTS).resume()  # type: ignore[attr-defined]
     client.stats.requests = 0  # type: ignore[misc]
     print(client.key)  # type: ignore[attr-defined]
