@@ -73,12 +73,12 @@ class _Refusal(NamedTuple):
 
 
 _NO_TOKENS = "pass on_long_input= and max_input_tokens=, and a tokenizer= to count by"
-_RAW = "texts go to the server as they are, and its tokenizer decides"
+_RAW = "texts are sent as they are, and the server's tokenizer decides"
 _HTTP = (
     "requests go out by `requests` and `aiohttp`, not by a client of httpx or openai; "
     "proxies and certificates come from the environment, headers from default_headers"
 )
-_PAUSES = "pauses follow the server's hints; bound the whole call by deadline="
+_PAUSES = "the backoff follows the server's hints; deadline= limits a whole call"
 
 _REFUSED = {
     "client": _Refusal(_HTTP),

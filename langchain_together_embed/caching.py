@@ -16,8 +16,8 @@ from traceback import walk_stack
 from together_embed.engine.roles import Roles
 
 ADVICE = (
-    "this CacheBackedEmbeddings keeps queries and documents in one place by their "
-    "texts alone, and the prefixes make different vectors of them: give "
+    "this CacheBackedEmbeddings stores queries and documents together, by their texts "
+    "alone, although their prefixes give them different vectors: pass "
     "query_embedding_cache= a store of its own, or use cache= of TogetherEmbeddings, "
     "which tells them apart"
 )

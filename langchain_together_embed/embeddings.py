@@ -32,73 +32,73 @@ if TYPE_CHECKING:
 
 
 class TogetherEmbeddings(BaseModel, OfFields, Embeddings):
-    """A model at Together AI, or at any server of its contract, as `Embeddings`.
+    """A model at Together AI, or at any server of the same API, as `Embeddings`.
 
-    Takes what `langchain_together.TogetherEmbeddings` takes, whose arguments were in
-    part without effect. Here `chunk_size` has one (its default is 100, not 1,000), a
-    request is tried 8 times more, not twice, and has 60 seconds instead of no limit; an
-    empty text is an error unless `skip_empty` is set. What cannot be honoured is
-    refused.
+    Takes the arguments of `langchain_together.TogetherEmbeddings`, some of which have
+    no effect there. Here `chunk_size` has one (default 100, not 1,000), a request is
+    retried 8 times, not twice, and takes 60 seconds at most; an empty text is an error
+    unless `skip_empty` is set. An argument that is not supported is an error.
 
-    The key is in no dump and no pickle: there it is read from the environment again.
-    Neither holds what of `default_headers` or `default_query` has a name that speaks
-    of a secret.
+    The key is in no dump and no pickle: it is read from the environment again. The same
+    holds for `default_headers` and `default_query` whose names suggest a secret.
 
     Args:
         model: The model's name.
-        together_api_key: The key, a `SecretStr`, or a function that is asked for each
-            request; `api_key` is the same. Without it `TOGETHER_API_KEY` is read.
+        together_api_key: The key, a `SecretStr`, or a function that returns it and is
+            called for each request; `api_key` is the same. Default: `TOGETHER_API_KEY`.
         together_api_base: The server, with or without `/v1`; `base_url` is the same.
             Without it `TOGETHER_API_BASE`, then `TOGETHER_BASE_URL`, then
             `https://api.together.ai/v1`.
-        dimensions: The width to ask for. An answer of another width is an error.
-        chunk_size: Texts a request, at most. Many requests are in flight.
-        request_timeout: Seconds a request may take; a pair (to connect, a request); an
-            `httpx.Timeout`, read as such a pair; None: without end. `timeout` is the
+        dimensions: Vector width to request. A response of another width is an error.
+        chunk_size: Maximum number of texts in a request. Many requests are in flight.
+        request_timeout: Seconds for a request; or a pair (to connect, a request); or an
+            `httpx.Timeout`, read as such a pair; None is no limit. `timeout` is the
             same.
-        deadline: Seconds a whole call may take, retries and waits included.
+        deadline: Seconds for a whole call, retries and waits included.
         max_retries: Retries of a request after its first attempt.
-        max_concurrency: Requests in flight, of all calls of this object together.
-        requests_per_second: The same for requests a second; None: found out.
-        tokens_per_minute: The same for tokens a minute, by an estimate.
+        max_concurrency: Maximum requests in flight, of all calls of this object
+            together. With None, here and for the next two, the client adapts to what
+            the server allows.
+        requests_per_second: Maximum number of requests a second.
+        tokens_per_minute: Maximum number of tokens a minute, by an estimate.
         cut_to: How many numbers of each vector to keep, scaled to length 1; a cache
-            keeps whole vectors.
+            stores whole vectors.
         normalize: Whether each vector is scaled to length 1.
-        encoding_format: "auto" asks for base64 until the server refuses it; "float"
-            and "base64" ask for just that.
-        model_kwargs: Further fields of every request's body. Keywords that nobody
-            knows land here, with a warning.
-        extra_body: The same, for servers that know more than the contract; it wins.
-        default_headers: Further headers of every request.
-        default_query: Further parameters of the address.
-        query_prefix: What goes in front of each query; nothing, unless it is asked for.
-        document_prefix: What goes in front of each document, likewise.
-        instructions: "auto" takes the prefixes that the model's authors recommend.
-        on_long_input: "error", "truncate" or "split" for texts over what the model
-            reads; None leaves it to the server. See `EmbeddingsClient`, as for the next
-            three.
-        max_input_tokens: How many tokens the model reads.
-        count_tokens: Counts the tokens of a text; not in dumps.
-        tokenizer: The path of a `tokenizer.json` to count by.
-        cache: The path of a file that keeps every vector, for later processes too.
-        max_cache_bytes: Bytes of that file, at most; None: no bound.
-        on_drift: "warn" or "error" where the model answers otherwise than when that
-            file was filled.
-        canary: Whether one fixed text is sent along, once a process, to see whether the
-            weights are still those; None: where `on_drift` is "error".
-        skip_empty: Whether an empty or blank text is no error, but gets the vector that
-            the server gives to it. A list without it would pair texts wrongly.
-        show_progress_bar: Whether `embed_documents` draws a bar, by tqdm.
-        allow_insecure_http: Send the key over plain http to a public host.
-        compression: "gzip" asks for packed answers, for slow networks.
-        hedge: The share of requests, such as 0.05, that may be sent a second time since
-            they take far longer than others.
-        on_batch: Is called with a `together_embed.BatchStats` for each batch that was
-            answered or has failed for good. It is in no dump and no pickle.
+        encoding_format: "auto" asks for base64 unless the server refuses it; "float"
+            and "base64" always ask for that.
+        model_kwargs: Additional fields in every request's body. Unknown keywords are
+            put here, with a warning.
+        extra_body: The same, for servers with fields of their own; it takes precedence.
+        default_headers: Additional headers for every request.
+        default_query: Additional parameters in the URL.
+        query_prefix: Text to put before each query; the default is none.
+        document_prefix: Text to put before each document; the default is none.
+        instructions: "auto" uses the prefixes that the model's authors recommend.
+        on_long_input: "error", "truncate" or "split" for texts that exceed the model's
+            context; None leaves it to the server. See `EmbeddingsClient`, as for the
+            next three.
+        max_input_tokens: The model's context in tokens.
+        count_tokens: A function that counts the tokens of a text; not in dumps.
+        tokenizer: Path of a `tokenizer.json` to count with.
+        cache: Path of a file that stores every vector, for later processes too.
+        max_cache_bytes: Maximum size of that file in bytes; None is no limit.
+        on_drift: "warn" or "error": what to do if the model is not the one that filled
+            that file.
+        canary: Whether to send one fixed text, once a process, to detect changed
+            weights; None: if `on_drift` is "error".
+        skip_empty: Send empty and blank texts, and return the vectors that the server
+            gives them. By default, one is an error.
+        show_progress_bar: Whether `embed_documents` shows a tqdm bar.
+        allow_insecure_http: Allow to send the key over plain http to a public host.
+        compression: "gzip" asks for compressed responses, for slow networks.
+        hedge: Share of requests, such as 0.05, that may be sent a second time when they
+            take far longer than others.
+        on_batch: A function that is called with a `together_embed.BatchStats` for each
+            batch that was answered or has failed for good. It is in no dump or pickle.
 
     Raises:
-        ConfigurationError: A setting cannot work, or is of another adapter and cannot
-            be honoured. It is a `ValueError`, as pydantic's `ValidationError` is.
+        ConfigurationError: A setting is wrong, or is of another adapter and not
+            supported. It is a `ValueError`, as pydantic's `ValidationError` is.
     """
 
     model_config = ConfigDict(
@@ -163,7 +163,7 @@ class TogetherEmbeddings(BaseModel, OfFields, Embeddings):
         """Return one vector for each text, in order, with many requests in flight.
 
         Raises:
-            EmbeddingsError: The call failed, and no vector of it is returned.
+            EmbeddingsError: The call failed; `results` has the vectors that it did get.
         """
         texts = listed(texts)  # an iterator has no length to show
         with progress.bar(texts, shown=self.show_progress_bar) as moved:
@@ -172,8 +172,11 @@ class TogetherEmbeddings(BaseModel, OfFields, Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a query.
 
-        Warns where it is asked by a `CacheBackedEmbeddings` that mixes up queries and
-        documents, since both have the same key and not the same prefix.
+        Warns if a `CacheBackedEmbeddings` calls it that stores queries and documents
+        under the same keys, although their prefixes differ.
+
+        Raises:
+            EmbeddingsError: The call failed.
         """
         client = self.client
         caching.look_at_the_caller(self, client.settings.roles)
@@ -195,14 +198,14 @@ class TogetherEmbeddings(BaseModel, OfFields, Embeddings):
     def namespace(self) -> str:
         """A name for all that the vectors of documents depend on.
 
-        For LangChain's `CacheBackedEmbeddings.from_bytes_store(namespace=...)`, whose
-        usual namespace, the model's name, mixes servers, widths and prefixes.
+        For LangChain's `CacheBackedEmbeddings.from_bytes_store(namespace=...)`: the
+        model's name, which is usual there, would mix servers, widths and prefixes.
         """
         return self.client.namespace("document")
 
     @property
     def query_namespace(self) -> str:
-        """The same for queries, as `query_embedding_cache` needs a store of its own."""
+        """The same for queries, for a `query_embedding_cache` of their own."""
         return self.client.namespace("query")
 
     def _settings(self) -> dict[str, Any]:

@@ -62,8 +62,7 @@ def seconds(given: Any) -> Any:
 def _pair(connect: Any, read: Any, write: Any, pool: Any) -> tuple[Any, Any]:
     if write not in (None, read) or pool not in (None, read, connect):
         raise ConfigurationError(
-            "a timeout of its own for writing, or for a free connection, is not taken: "
-            "the second number holds for the whole request, and the wait for a free "
-            "place does not count"
+            "timeout: separate limits for write and pool are not supported; that for "
+            "read is for the whole request, and waiting for a free place does not count"
         )
     return connect, read

@@ -37,7 +37,7 @@ _REFUSED = {
     "certificates by the environment, headers by default_headers",
     "async_http_client": "requests go out by `aiohttp`, not httpx; set proxies and "
     "certificates by the environment, headers by default_headers",
-    "mode": "it chose among OpenAI's old engines; one model embeds all here",
+    "mode": "it chose among OpenAI's old engines; here one model embeds everything",
 }
 _OF_THE_CALL = {
     "extra_headers": "default_headers",
@@ -185,4 +185,4 @@ def _refuse(others: Mapping[str, Any], known: Iterable[str]) -> None:
         else:
             near = get_close_matches(name, [*known, *ALIASES])
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"TogetherEmbedding knows no argument {name!r}{hint}")
+            raise TypeError(f"TogetherEmbedding has no argument {name!r}{hint}")

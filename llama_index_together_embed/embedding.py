@@ -34,70 +34,74 @@ if TYPE_CHECKING:
 
 
 class TogetherEmbedding(OfFields, BaseEmbedding):
-    """A model at Together AI, or at any server of its contract, as an `embed_model`.
+    """A model at Together AI, or at any server of the same API, as an `embed_model`.
 
-    What `to_dict` holds is what the vectors depend on: the model, the server, the
-    width, further fields of the request. The key is in no dump and no pickle: it is
-    read from the environment again. A pickle keeps `default_headers` and
-    `default_query`, but for what has a name that speaks of a secret.
+    `to_dict` contains what the vectors depend on: the model, the server, the width,
+    additional fields of the request. The key is in no dump and no pickle: it is read
+    from the environment again. A pickle keeps `default_headers` and `default_query`,
+    except for those whose names suggest a secret.
 
     Args:
         model_name: The model's name. There is no default. `model` is the same.
-        api_key: The key, a `SecretStr`, or a callable that is asked for each request.
-            Without it `TOGETHER_API_KEY` is read.
+        api_key: The key, a `SecretStr`, or a function that returns it and is called for
+            each request. Default: `TOGETHER_API_KEY`.
         api_base: The server, with or without `/v1`; `base_url` is the same. Without
             it `TOGETHER_BASE_URL`, then `TOGETHER_API_BASE`, then
             `https://api.together.ai/v1`.
-        embed_batch_size: Texts a request, 1 to 2048. Many requests are in flight.
-        dimensions: The width to ask for. An answer of another width is an error.
-        extra_body: Further fields of every request's body; `additional_kwargs` is
+        embed_batch_size: Maximum number of texts in a request, 1 to 2048. Many requests
+            are in flight.
+        dimensions: Vector width to request. A response of another width is an error.
+        extra_body: Additional fields in every request's body; `additional_kwargs` is
             the same.
-        timeout: Seconds a request may take; or a pair (to connect, a request).
-        deadline: Seconds a whole call may take, retries and waits included.
+        timeout: Seconds for a request; or a pair (to connect, a request). None is no
+            limit.
+        deadline: Seconds for a whole call, retries and waits included.
         max_retries: Retries of a request after its first attempt.
-        max_concurrency: Requests in flight, of all calls of this object together.
-        requests_per_second: The same for requests a second; None: found out.
-        tokens_per_minute: The same for tokens a minute, by an estimate.
+        max_concurrency: Maximum requests in flight, of all calls of this object
+            together. With None, here and for the next two, the client adapts to what
+            the server allows.
+        requests_per_second: Maximum number of requests a second.
+        tokens_per_minute: Maximum number of tokens a minute, by an estimate.
         cut_to: How many numbers of each vector to keep, scaled to length 1; a cache
-            keeps whole vectors.
+            stores whole vectors.
         normalize: Whether each vector is scaled to length 1.
-        encoding_format: "auto" asks for base64 until the server refuses it; "float"
-            and "base64" ask for just that.
-        default_headers: Further headers of every request.
-        default_query: Further parameters of the address.
-        query_prefix: What goes in front of each query; nothing, unless it is asked for.
-        document_prefix: What goes in front of each document, likewise.
-        instructions: "auto" takes the prefixes that the model's authors recommend.
-        on_long_input: "error", "truncate" or "split" for texts over what the model
-            reads; None leaves it to the server. See `EmbeddingsClient`, as for the next
-            three.
-        max_input_tokens: How many tokens the model reads.
-        count_tokens: Counts the tokens of a text; not in dumps.
-        tokenizer: The path of a `tokenizer.json` to count by.
-        cache: The path of a file that keeps every vector, for later processes too.
-        max_cache_bytes: Bytes of that file, at most; None: no bound.
-        on_drift: "warn" or "error" where the model answers otherwise than when that
-            file was filled.
-        canary: Whether one fixed text is sent along, once a process, to see whether the
-            weights are still those; None: where `on_drift` is "error".
+        encoding_format: "auto" asks for base64 unless the server refuses it; "float"
+            and "base64" always ask for that.
+        default_headers: Additional headers for every request.
+        default_query: Additional parameters in the URL.
+        query_prefix: Text to put before each query; the default is none.
+        document_prefix: Text to put before each document; the default is none.
+        instructions: "auto" uses the prefixes that the model's authors recommend.
+        on_long_input: "error", "truncate" or "split" for texts that exceed the model's
+            context; None leaves it to the server. See `EmbeddingsClient`, as for the
+            next three.
+        max_input_tokens: The model's context in tokens.
+        count_tokens: A function that counts the tokens of a text; not in dumps.
+        tokenizer: Path of a `tokenizer.json` to count with.
+        cache: Path of a file that stores every vector, for later processes too.
+        max_cache_bytes: Maximum size of that file in bytes; None is no limit.
+        on_drift: "warn" or "error": what to do if the model is not the one that filled
+            that file.
+        canary: Whether to send one fixed text, once a process, to detect changed
+            weights; None: if `on_drift` is "error".
         allow_blank: Whether an empty or blank text is no error, but gets the vector
             that the server gives to it.
-        allow_insecure_http: Send the key over plain http to a public host.
-        compression: "gzip" asks for packed answers, for slow networks.
-        hedge: The share of requests, such as 0.05, that may be sent a second time since
-            they take far longer than others.
-        on_batch: Is called with a `together_embed.BatchStats` for each batch that was
-            answered or has failed for good. It is in no dump and no pickle.
-        num_workers: Batches of one async call that may be on their way together.
+        allow_insecure_http: Allow to send the key over plain http to a public host.
+        compression: "gzip" asks for compressed responses, for slow networks.
+        hedge: Share of requests, such as 0.05, that may be sent a second time when they
+            take far longer than others.
+        on_batch: A function that is called with a `together_embed.BatchStats` for each
+            batch that was answered or has failed for good. It is in no dump or pickle.
+        num_workers: Maximum number of batches of one async call in flight.
         callback_manager: Gets an event for the start and the end of each batch.
-        embeddings_cache: A `BaseKVStore` of vectors that are known. Its keys name the
-            model too, so that several models can share one.
-        rate_limiter: Is asked for a permit once for each batch that needs a request;
-            one that counts tokens is told an estimate.
+        embeddings_cache: A `BaseKVStore` of vectors. Its keys include the model, so
+            that several models can share one.
+        rate_limiter: Is acquired once for each batch that needs a request; one that
+            counts tokens gets an estimate.
 
     Raises:
-        ConfigurationError: A setting cannot work, or is of another adapter and cannot
-            be honoured.
+        ConfigurationError: A setting is wrong, or is of another adapter and not
+            supported.
         TypeError: An argument is unknown, or the model's name is missing.
     """
 
@@ -169,7 +173,7 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
         return {**super()._settings(), **arguments.of_the_client(self)}
 
     def to_payload(self) -> dict[str, Any]:
-        """Return what events tell of this model: nothing secret."""
+        """Return what events contain about this model: nothing secret."""
         return {
             "class_name": self.class_name(),
             "model_name": self.model_name,
@@ -210,11 +214,11 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
 
         Args:
             texts: Any number of texts, sent `embed_batch_size` at a time.
-            show_progress: Show a bar that counts the texts that are done.
-            _: What a pipeline passes to all of its transformations alike.
+            show_progress: Show a progress bar that counts texts.
+            _: Arguments that a pipeline passes to all of its transformations.
 
         Raises:
-            EmbeddingsError: The call failed, and no vector of it is returned.
+            EmbeddingsError: The call failed; `results` has the vectors that it did get.
         """
         call = Call(self, texts, "text", show_progress=show_progress)
         if not self._is_ours("_get_text_embeddings"):

@@ -63,9 +63,7 @@ def _split(url: str) -> SplitResult:
         parts.port  # noqa: B018 - read since it is this that checks it
         _check_host(parts.hostname or "none")
     except ValueError:
-        raise ConfigurationError(
-            "base_url has an address or port that is none"
-        ) from None
+        raise ConfigurationError("base_url has an invalid host or port") from None
     return parts
 
 

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 class EmbeddingsClient(Streams, Closing):
     """A client of one model at one embeddings endpoint, for any thread and event loop.
 
-    All calls of a client share one cap on requests in flight, one brake when the server
-    refuses, and their connections. It survives a fork, can be copied and pickled; the
-    key is left out of a pickle and read from the environment again.
+    All calls of a client share its connections, its limit on requests in flight, and
+    the pause after a refusal. It works after a fork, and can be copied and pickled; a
+    pickle leaves out the key, which is read from the environment again.
 
     Args:
         model: The model's name, sent as it is. There is no default.
@@ -45,70 +45,71 @@ class EmbeddingsClient(Streams, Closing):
             than Together's may go without one.
         base_url: The server, with or without `/v1`. Without it `TOGETHER_BASE_URL`,
             then `TOGETHER_API_BASE`, then `https://api.together.ai/v1`.
-        batch_size: Texts a request, at most. 100 is the vendor's own guidance.
-        max_batch_bytes: Bytes of a request's body, at most; a longer text goes alone.
-        timeout: Seconds a request may take, from sending it to its whole answer; or a
-            pair (seconds to connect, seconds a request). The wait for a free place does
-            not count. None waits without end.
-        deadline: Seconds a whole call may take, retries and waits included.
+        batch_size: Maximum number of texts in a request. 100 is the vendor's guidance.
+        max_batch_bytes: Maximum size of a request's body, in bytes; a longer text is
+            sent alone.
+        timeout: Seconds for a request, from sending it to the end of the response; or a
+            pair (seconds to connect, seconds for a request). Waiting for a free place
+            in flight does not count. None is no limit.
+        deadline: Seconds for a whole call, retries and waits included. None is no
+            limit.
         max_retries: Retries of a request after its first attempt.
-        max_concurrency: Requests in flight, at most, of all calls of this client
-            together. Without it, as with the next two, the client finds out what the
-            server carries, and keeps to that.
-        requests_per_second: Requests a second, at most, evenly spaced.
-        tokens_per_minute: Tokens a minute, at most, evenly spaced; one is counted for
-            four bytes of text, which is about right for English.
-        dimensions: The width to ask for. An answer of another width is an error.
-        cut_to: How many numbers of each vector to keep, the first ones, scaled to
-            length 1: for models trained for it (Matryoshka), on servers that know no
-            `dimensions`. A store keeps whole vectors.
+        max_concurrency: Maximum number of requests in flight, of all calls of this
+            client together. With None, here and for the next two, the client adapts to
+            what the server allows.
+        requests_per_second: Maximum number of requests a second, evenly spaced.
+        tokens_per_minute: Maximum number of tokens a minute, evenly spaced; estimated
+            as a token for four bytes of text, which is about right for English.
+        dimensions: Vector width to request. A response of another width is an error.
+        cut_to: How many numbers of each vector to keep, from its beginning, scaled to
+            length 1: for models trained for it (Matryoshka), on servers that do not
+            support `dimensions`. The cache stores whole vectors.
         normalize: Scale each vector to length 1. A vector of zeros stays as it is.
-        encoding_format: "auto" asks for base64, a fifth of the work, and drops it for
-            good where the server refuses it; "float" and "base64" ask for just that.
-        headers: Further headers of every request.
-        query: Further parameters of the address.
-        extra_body: Further fields of every request's body.
-        query_prefix: What goes in front of each text of role "query". No prefix is
-            added unless it is asked for: existing indexes were built without.
+        encoding_format: "auto" asks for base64, half the bytes and less work, and stops
+            asking if the server refuses it; "float" and "base64" always ask for that.
+        headers: Additional headers for every request.
+        query: Additional parameters in the URL.
+        extra_body: Additional fields in every request's body.
+        query_prefix: Text to put before each text of role "query". The default is no
+            prefix, as existing indexes were built without.
         document_prefix: The same for role "document".
-        instructions: "auto" takes the prefixes that the model's authors recommend,
-            where they are known (`together_embed.engine.roles.PRESETS`).
-        on_long_input: What to do with texts over what the model reads: "error" before
-            anything is sent; "truncate", send their beginning; "split", send them in
-            pieces and return the mean of their vectors, weighted by tokens, as long as
-            theirs are. The latter two give a `LongInputWarning`. None leaves it to the
-            server, which may cut without a word.
-        max_input_tokens: How many tokens the model reads, prefix and its own tokens
-            included. Known by name for the models of `PRESETS`.
-        count_tokens: Counts the tokens of a text, its prefix included. A client that is
-            to be pickled needs a function that can be.
-        tokenizer: The path of a `tokenizer.json` to count by; needs the extra
+        instructions: "auto" uses the prefixes that the model's authors recommend, where
+            they are known (`together_embed.engine.roles.PRESETS`).
+        on_long_input: What to do with texts that exceed the model's context: "error"
+            before anything is sent; "truncate", send only the beginning; "split", send
+            pieces, and return the mean of their vectors, weighted by tokens and scaled
+            to their length. The latter two give a `LongInputWarning`. None leaves it to
+            the server, which may truncate silently.
+        max_input_tokens: The model's context in tokens, including the prefix and the
+            tokens that the model adds. Known for the models in `PRESETS`.
+        count_tokens: A function that counts the tokens of a text, prefix included. For
+            a client that is to be pickled, it must be picklable too.
+        tokenizer: Path of a `tokenizer.json` to count with; needs the extra
             `tokenizers`. Without either, tokens are estimated.
-        cache: The path of a file that keeps every vector, for this and later processes.
-            Each checked batch is on disk before the call goes on; what is there is not
-            asked for again.
-        max_cache_bytes: Bytes of that file, at most; a million or more. What was of use
-            longest ago goes first. None keeps everything.
-        on_drift: What to do where the server answers under another model's name or
-            width than when the file was filled: "warn" (and keep nothing), or "error".
-        canary: Whether to send one fixed text along with the first texts that a process
-            sends, and to compare its vector with the one in the file: weights that were
-            changed under one name are found in this way only. None is yes where
-            `on_drift` is "error".
-        allow_blank: Send empty and blank texts, and let the server say what they get;
-            else one is an error before anything is sent.
-        allow_insecure_http: Send the key over plain http to a public host.
-        compression: "gzip" asks for packed answers: half the bytes on a slow network,
-            for more work than parsing them on a fast one. None asks for plain ones.
-        hedge: The share of requests that may be sent a second time, such as 0.05, since
-            they take far longer than others of their size; the first right answer
-            counts. Without it none is. The server does that work twice.
-        on_batch: Is called with a `BatchStats` for each batch that was answered or has
-            failed for good, in the thread or task of the call. What it raises becomes a
-            warning. A pickle leaves it out.
+        cache: Path of a file that stores every vector, for this and later processes.
+            Each checked batch is on disk before the call continues; a text whose vector
+            is there is not sent again.
+        max_cache_bytes: Maximum size of that file in bytes, a million or more. The
+            least recently used vectors are deleted first. None is no limit.
+        on_drift: What to do if the server answers with another model's name or width
+            than when the file was filled: "warn" (and store nothing), or "error".
+        canary: Whether to send one fixed text with the first texts that a process
+            sends, and compare its vector with the one in the file: only this detects
+            changed weights under the same name. None: if `on_drift` is "error".
+        allow_blank: Send empty and blank texts. By default, one is an error before
+            anything is sent.
+        allow_insecure_http: Allow to send the key over plain http to a public host.
+        compression: "gzip" asks for compressed responses: half the bytes on a slow
+            network, but on a fast one more work than it saves. None: not compressed.
+        hedge: Share of requests, such as 0.05, that may be sent a second time when they
+            take far longer than others of their size; the first valid response counts,
+            and the server may do that work twice. None turns it off.
+        on_batch: A function that is called with a `BatchStats` for each batch that was
+            answered or has failed for good, in the thread or task of the call. An
+            exception in it becomes a warning. A pickle leaves it out.
 
     Raises:
-        ConfigurationError: A setting cannot work.
+        ConfigurationError: A setting is wrong.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ class EmbeddingsClient(Streams, Closing):
 
     @property
     def settings(self) -> Settings:
-        """What the client was told, checked and canonical."""
+        """The settings of this client, checked and in their canonical form."""
         return self._settings
 
     @property
@@ -200,11 +201,11 @@ class EmbeddingsClient(Streams, Closing):
 
     @property
     def last_stats(self) -> Stats | None:
-        """The same of one call: that which ended last, in any thread, well or not.
+        """The same for the call that ended last, in any thread, failed or not.
 
-        With calls side by side it may be another's than yours; `on_batch` tells of each
-        batch in the thread or task of its own call. A stream ends when its iterator
-        does. None where no call has ended in this process.
+        With concurrent calls it may be another call than yours; `on_batch` is called
+        for each batch in the thread or task of its own call. A stream ends when its
+        iterator does. None if no call has ended in this process.
         """
         return self._calls.here().last_stats
 
@@ -215,17 +216,17 @@ class EmbeddingsClient(Streams, Closing):
         requests_per_second: float | None = None,
         tokens_per_minute: float | None = None,
     ) -> None:
-        """Replace all three bounds, for calls under way too.
+        """Replace all three limits, for running calls too.
 
-        For programs that share a limit with others, and learn what their share is.
+        For programs that share a rate limit with others, when their share changes.
 
         Args:
-            max_concurrency: Requests in flight, at most; None leaves it to the client.
-            requests_per_second: Requests a second, at most; None is without bound.
-            tokens_per_minute: Tokens a minute, at most; None is without bound.
+            max_concurrency: Maximum requests in flight; None lets the client adapt.
+            requests_per_second: Maximum requests a second; None lets the client adapt.
+            tokens_per_minute: Maximum tokens a minute; None lets the client adapt.
 
         Raises:
-            ConfigurationError: A bound is no positive number.
+            ConfigurationError: A limit is not a positive number.
         """
         self._settings = replace(
             self._settings,
@@ -236,11 +237,11 @@ class EmbeddingsClient(Streams, Closing):
         self._calls.rebound(self._settings)
 
     def namespace(self, role: Role | None = None) -> str:
-        """Name what the vectors of a role depend on, for caches of other libraries.
+        """Return a name for all that a role's vectors depend on, for other caches.
 
-        Two clients have the same name exactly where the same text gets the same vector:
-        the same server, model, further fields, width and prefix. Letters, digits and
-        hyphens; the key is no part of it.
+        Two clients have the same name if the same text gets the same vector from both:
+        the same server, model, additional fields, width and prefix. It consists of
+        letters, digits and hyphens, and does not depend on the key.
         """
         prefix = self._settings.roles.prefix(role) if role else ""
         extra = {**self._settings.extra_body}
@@ -264,12 +265,12 @@ class EmbeddingsClient(Streams, Closing):
         return [*said, *([shape] if shape else [])]
 
     def check(self, texts: Sequence[str], *, role: Role | None = None) -> None:
-        """Refuse what `embed` would refuse of these texts, without sending any.
+        """Check texts as `embed` does before it sends them, without sending any.
 
         Raises:
-            TypeError: `texts` is a bare string, or an element is no string.
-            InputError: A text is blank, holds a lone surrogate, or is longer than the
-                model reads and `on_long_input` is "error".
+            TypeError: `texts` is a bare string, or an element is not a string.
+            InputError: A text is blank, contains a lone surrogate, or exceeds the
+                model's context and `on_long_input` is "error".
         """
         texts = batching.listed(texts)
         batching.check(texts, blank=self._settings.allow_blank)
@@ -310,25 +311,28 @@ class EmbeddingsClient(Streams, Closing):
         """Return one embedding for each text, in order.
 
         Args:
-            texts: Any number of texts; they are sent in batches, many at once, equal
-                ones only once.
-            role: "query" or "document": which of the client's prefixes goes in front of
-                each text; None is none.
-            on_error: "return" gives a `Partial` in any case, whole or not, instead of
-                raising what befell a request or a text.
-            on_progress: Is called with the number of texts that have just become
-                vectors, batch by batch, in the caller's thread.
+            texts: Any number of texts. They are sent in batches, with many requests in
+                flight; a text that occurs twice is sent once.
+            role: "query" or "document": which of the client's prefixes to put before
+                each text; None is no prefix.
+            on_error: "return" always returns a `Partial`, complete or not, instead of
+                raising errors of requests and texts.
+            on_progress: A function that is called with the number of texts that have
+                just been embedded, batch by batch, in the caller's thread.
 
         Returns:
             `len(texts)` lists of floats, all of one width.
 
         Raises:
-            TypeError: `texts` is a bare string, or an element is no string.
-            InputError: A text is blank, holds a lone surrogate, or is longer than the
-                model reads and `on_long_input` is "error". Nothing was sent.
-            RequestError: A batch failed for good; the error names its texts. Where the
+            TypeError: `texts` is a bare string, or an element is not a string.
+            ConfigurationError: There is no key, and the host is Together's.
+            InputError: A text is blank, contains a lone surrogate, or exceeds the
+                model's context and `on_long_input` is "error". Nothing was sent.
+            RequestError: A batch failed for good; the error names its texts. If the
                 server refused a text, all others were embedded: `results` has them.
-            DeadlineExceededError: The call's time was over before its work.
+            DeadlineExceededError: The deadline was over before all texts were embedded.
+            ModelDriftError: The model is not the one that filled the cache, and
+                `on_drift` is "error".
         """
         returns = may_return(on_error)
         try:
@@ -400,8 +404,8 @@ class EmbeddingsClient(Streams, Closing):
     ) -> NDArray[np.float32] | Partial:
         """Return the embeddings of `embed` as one array, in order.
 
-        Needs numpy (the extra `arrays`). Where the answers are base64, no number is
-        ever a Python float.
+        Needs numpy (the extra `arrays`). With base64 responses, no number ever becomes
+        a Python float.
 
         Returns:
             An array of shape (len(texts), width) and type float32; of shape (0, 0) for
@@ -451,7 +455,7 @@ class EmbeddingsClient(Streams, Closing):
         return Partial.whole(rows) if returns else rows
 
     def close(self) -> None:
-        """Close the connections. The client opens new ones when it is used again."""
+        """Close the connections. The client opens new ones if it is used again."""
         self._calls.here().close()
 
     async def aclose(self) -> None:

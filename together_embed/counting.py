@@ -100,9 +100,9 @@ def limit_of(
             )
         return None
     if count_tokens is not None and tokenizer is not None:
-        raise ConfigurationError("count_tokens and tokenizer both count: pass one")
+        raise ConfigurationError("count_tokens and tokenizer do the same: pass one")
     if count_tokens is not None and not callable(count_tokens):
-        raise ConfigurationError("count_tokens is a function of a text")
+        raise ConfigurationError("count_tokens must be a function of a text")
     count = count_tokens if tokenizer is None else FromFile(tokenizer)
     return limit_for(model, on_long_input, tokens=max_input_tokens, count=count)
 

@@ -1,16 +1,16 @@
 """What can go wrong: first by whose fault it is, then by what to do about it.
 
     EmbeddingsError
-    ├── ConfigurationError (ValueError)       the settings cannot work; nothing was sent
+    ├── ConfigurationError (ValueError)       a setting is wrong; nothing was sent
     ├── InputError (ValueError)               a text cannot be sent; nothing was sent
     ├── DeadlineExceededError (TimeoutError)  the call's own time is over
-    ├── ModelDriftError                       answers are not like the stored ones
-    ├── store.StoreError                      a file cannot be used, and that matters
-    └── RequestError                          a request failed; attempts tell how
-        ├── ConnectionFailedError (ConnectionError)  no connection, or it broke
+    ├── ModelDriftError                       the model differs from the stored one
+    ├── store.StoreError                      the file of a strict store cannot be used
+    └── RequestError                          a request failed; see attempts
+        ├── ConnectionFailedError (ConnectionError)  no connection, or it was lost
         │   └── CertificateError                     its certificate is not trusted
-        ├── RequestTimeoutError (TimeoutError)       no whole answer in time
-        ├── InvalidResponseError                     a 200 that is not right
+        ├── RequestTimeoutError (TimeoutError)       no complete response in time
+        ├── InvalidResponseError                     a 200 with an invalid body
         └── StatusError                              any other status
             ├── RedirectError             3xx: none is followed
             ├── BadRequestError           400
@@ -28,8 +28,8 @@
                 │   └── NoReplicaError    503 routing_error: no replica is up
                 └── GatewayTimeoutError   504, and 408
 
-`transient` on a class says whether the same request may succeed later: the retry
-policy asks nothing else. All of these pickle, none holds a key or a whole text.
+`transient` on a class says whether it is retried. All of these can be pickled, and none
+contains a key or a whole text.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request that did not bring its vectors.
+    """One request that failed.
 
     Attributes:
-        status: The status of the answer, None where none came.
-        reason: What was wrong with it, in a few words.
-        seconds: From sending the request to knowing that it failed.
+        status: The HTTP status, None where there was no response.
+        reason: What was wrong, in a few words.
+        seconds: From sending the request until it failed.
     """
 
     status: int | None
@@ -93,10 +93,10 @@ class EmbeddingsError(Exception):
     Attributes:
         message: What happened, without the advice that `str()` adds.
         indices: Which of the call's texts are concerned, counted from 0.
-        attempts: Each request made for them, the oldest first.
-        length: How many characters the text has, where one text alone was refused.
-        partial: What the call has done all the same; see also `results`, `failures`,
-            `remaining` and `resume`.
+        attempts: Each failed request for them, the oldest first.
+        length: The text's length in characters, where a single text was refused.
+        partial: What the call did get; see also `results`, `failures`, `remaining` and
+            `resume`.
     """
 
     advice: ClassVar[str] = ""
@@ -118,24 +118,24 @@ class EmbeddingsError(Exception):
 
     @property
     def results(self) -> dict[int, Any]:
-        """The vectors that the call has all the same, by the number of their text."""
+        """The vectors that the call did get, by the index of their text."""
         return {} if self.partial is None else self.partial.results
 
     @property
     def failures(self) -> dict[int, EmbeddingsError]:
-        """Why texts have no vector, by the number of the text."""
+        """The errors of the texts that failed, by the index of the text."""
         return {} if self.partial is None else self.partial.failures
 
     @property
     def remaining(self) -> tuple[int, ...]:
-        """The numbers of the texts that were not decided on."""
+        """The indices of the texts that have neither a vector nor an error."""
         return () if self.partial is None else self.partial.remaining
 
     def resume(self) -> list[list[float]]:
-        """Ask again for what failed or remained, and return all vectors in order.
+        """Embed what failed or remained again, and return all vectors in order.
 
         Raises:
-            EmbeddingsError: It still is not whole, or there is nothing to go on with.
+            EmbeddingsError: Some texts still failed, or the call cannot be resumed.
         """
         if self.partial is None:
             raise self
@@ -184,7 +184,7 @@ def _spell(indices: tuple[int, ...]) -> str:
 
 
 class ConfigurationError(EmbeddingsError, ValueError):
-    """The settings cannot work. Nothing was sent."""
+    """A setting is wrong or missing. Nothing was sent."""
 
 
 class InputError(EmbeddingsError, ValueError):
@@ -192,13 +192,13 @@ class InputError(EmbeddingsError, ValueError):
 
 
 class DeadlineExceededError(EmbeddingsError, TimeoutError):
-    """The time that the caller gave to the whole call is over."""
+    """The deadline of the whole call is over, retries and waits included."""
 
     advice = "Give the call a longer deadline, or fewer texts."
 
 
 class ModelDriftError(EmbeddingsError):
-    """The model answers otherwise than when the store was filled."""
+    """The model's name, width or weights differ from those in the store."""
 
     advice = "Build a new index from a new store, or ask for the old model."
 
@@ -212,7 +212,7 @@ class RoleDriftWarning(UserWarning):
 
 
 class LongInputWarning(UserWarning):
-    """Texts are longer than the model reads, and were cut or split as was asked."""
+    """Texts exceed the model's context, and were truncated or split as configured."""
 
 
 class RequestError(EmbeddingsError):
@@ -220,7 +220,7 @@ class RequestError(EmbeddingsError):
 
 
 class ConnectionFailedError(RequestError, ConnectionError):
-    """No connection could be made, or it broke before the answer was whole."""
+    """No connection could be made, or it was lost before the response was complete."""
 
     transient = True
     advice = "Check base_url, the network and the proxy settings."
@@ -237,17 +237,17 @@ class CertificateError(ConnectionFailedError):
 
 
 class RequestTimeoutError(RequestError, TimeoutError):
-    """No whole answer came within the time that one request has."""
+    """The response was not complete within the `timeout` of the request."""
 
     transient = True
     advice = "Raise timeout, or send fewer texts a request (batch_size)."
 
 
 class InvalidResponseError(RequestError):
-    """The server said 200 and sent something that is no answer to the request."""
+    """The server answered 200 with a body that is not a valid response."""
 
     transient = True
-    advice = "No vector of it was used. Check that base_url is an embeddings API."
+    advice = "None of its vectors was used. Check that base_url is an embeddings API."
 
 
 class StatusError(RequestError):
@@ -288,9 +288,9 @@ class StatusError(RequestError):
 
 
 class RedirectError(StatusError):
-    """The server points elsewhere. Texts and key go to the configured URL only."""
+    """3xx: the server redirects. Texts and key go to the configured URL only."""
 
-    advice = "Set base_url to the address that answers itself."
+    advice = "Set base_url to the final address."
 
 
 class BadRequestError(StatusError):
@@ -324,7 +324,7 @@ class NotFoundError(StatusError):
 
 
 class ModelNotAvailableError(StatusError):
-    """The model exists by name, but this server does not serve it to this account."""
+    """400 or 404: the model exists, but is not available to this account here."""
 
     advice = (
         "Choose a model that your account lists, or start a dedicated deployment and "
@@ -355,18 +355,18 @@ class RateLimitError(StatusError):
 
 
 class ServerError(StatusError):
-    """5xx, or a fault of the gateway in front in other clothes."""
+    """5xx, or a failure of the gateway in front with another status."""
 
     transient = True
-    advice = "The fault is the server's: try again later; quote the request id if any."
+    advice = "The server failed: try again later; quote the request id if there is one."
 
 
 class InternalServerError(ServerError):
-    """500."""
+    """500: the server failed on the request."""
 
 
 class OverloadedError(ServerError):
-    """503: the server has more to do than it can."""
+    """503: the server is overloaded."""
 
 
 class NoReplicaError(OverloadedError):
@@ -374,12 +374,12 @@ class NoReplicaError(OverloadedError):
 
     advice = (
         "A replica can take 20 minutes to start: check that the deployment is running, "
-        "and give the call more retries or a longer deadline."
+        "allow retries (max_retries), and give the call a longer deadline."
     )
 
 
 class GatewayTimeoutError(ServerError):
-    """504 or 408: what stands behind the gateway did not answer in time."""
+    """504 or 408: the server behind the gateway did not answer in time."""
 
 
 STATUSES: dict[int, type[StatusError]] = {

@@ -115,7 +115,7 @@ class OfFields(Closing):
 
     @property
     def client(self) -> EmbeddingsClient:
-        """The client of the fields as they are now."""
+        """The client that the current fields stand for."""
         settings = self._settings()
         made = self._made
         if made.settings != settings:
@@ -127,10 +127,10 @@ class OfFields(Closing):
 
     @property
     def last_stats(self) -> Stats | None:
-        """What the call that ended last has sent and got; None before the first.
+        """What the call that ended last sent and received; None before the first.
 
-        With calls side by side it may be another's than yours; `on_batch` tells of each
-        batch in the thread or task of its own call.
+        With concurrent calls it may be another call than yours; `on_batch` is called
+        for each batch in the thread or task of its own call.
         """
         return self.client.last_stats
 

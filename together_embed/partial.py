@@ -20,15 +20,15 @@ AgainAsync = Callable[[list[int]], Awaitable[Any]]
 
 @dataclass
 class Partial:
-    """The state of a call that is not whole.
+    """What a call got: its vectors, its errors, and the way to continue.
 
-    It can be pickled; what it does not take along is the way to go on, since that holds
-    the texts and the client.
+    It can be pickled, but cannot be resumed then, since that needs the texts and the
+    client.
 
     Attributes:
-        results: The vectors that are there, by the number of their text.
-        failures: Why texts have none, by the number of the text.
-        remaining: The numbers of the texts that were not decided on.
+        results: The vectors, by the index of their text.
+        failures: The errors of the texts that failed, by the index of the text.
+        remaining: The indices of the texts that have neither.
     """
 
     results: dict[int, Any]
@@ -63,12 +63,12 @@ class Partial:
         return cls(results, failures, remaining, again, aagain)
 
     def resume(self) -> list[list[float]]:
-        """Ask again for what failed or remained, and return all vectors in order.
+        """Embed what failed or remained again, and return all vectors in order.
 
-        Those of a call for an array are rows of float32.
+        After `embed_array`, they are rows of float32.
 
         Raises:
-            EmbeddingsError: It still is not whole; the error holds what is there now.
+            EmbeddingsError: Some texts still failed; the error has the new state.
             ConfigurationError: This was unpickled, and has no client and no texts.
         """
         if not (todo := self._todo()):

@@ -76,9 +76,9 @@ class Settings:
         _at_least("max_retries", self.max_retries, 0)
         _at_least("cut_to", self.shape.cut_to, 1)
         if (self.dimensions or math.inf) < (self.shape.cut_to or 0):
-            raise ConfigurationError("cut_to is over dimensions, the width asked for")
+            raise ConfigurationError("cut_to is larger than dimensions")
         if isinstance(self.timeout, tuple) and len(self.timeout) != 2:
-            raise ConfigurationError("timeout is seconds, or (connect, read) seconds")
+            raise ConfigurationError("timeout must be seconds, or a pair of seconds")
         for name in ("requests_per_second", "tokens_per_minute"):
             rate = getattr(self, name)
             if rate is not None and not (_is_number(rate) and 1e-9 < rate < math.inf):
@@ -92,22 +92,22 @@ class Settings:
             _header(name, value)
         if self.encoding_format not in ("auto", "float", "base64"):
             raise ConfigurationError(
-                "encoding_format is 'auto', 'float' or 'base64', "
+                "encoding_format must be 'auto', 'float' or 'base64', "
                 f"not {_brief(self.encoding_format)}"
             )
         if self.on_drift not in ("warn", "error"):
             raise ConfigurationError(
-                f"on_drift is 'warn' or 'error', not {_brief(self.on_drift)}"
+                f"on_drift must be 'warn' or 'error', not {_brief(self.on_drift)}"
             )
         if self.compression not in (None, "gzip"):
             raise ConfigurationError(
-                f"compression is 'gzip' or None, not {_brief(self.compression)}"
+                f"compression must be 'gzip' or None, not {_brief(self.compression)}"
             )
         hedge = self.hedge
         if hedge is not None and not (_is_number(hedge) and 0 < hedge <= 1):
-            raise ConfigurationError("hedge is a share of requests: above 0, up to 1")
+            raise ConfigurationError("hedge must be a share, above 0, up to 1")
         if self.on_batch is not None and not callable(self.on_batch):
-            raise ConfigurationError("on_batch is a function of one BatchStats")
+            raise ConfigurationError("on_batch must be a function of one BatchStats")
         for name in ("canary", "max_cache_bytes"):
             if getattr(self, name) and self.cache is None:
                 raise ConfigurationError(f"{name} has no effect without a cache")
@@ -179,8 +179,8 @@ class Settings:
             return {**headers}
         if self._in_the_clear and not self.allow_insecure_http:
             raise ConfigurationError(
-                f"the key would go {self._in_the_clear} over plain http, for all to "
-                "read: use https, or pass allow_insecure_http=True"
+                f"the key would go {self._in_the_clear} over plain http, "
+                "unencrypted: use https, or pass allow_insecure_http=True"
             )
         return {**headers, "Authorization": f"Bearer {key}"}
 
@@ -309,7 +309,7 @@ def _seconds(name: str, value: object) -> None:
     if not (_is_number(value) and 0 < value <= LONGEST):
         raise ConfigurationError(
             f"{name} is {_brief(value)}; it must be seconds above 0, or None for no "
-            "bound"
+            "limit"
         )
 
 

@@ -60,18 +60,19 @@ class Streams:
     ) -> Generator[list[Any], None, None]:
         """Yield the embeddings of each batch in order, with many requests in flight.
 
-        Batches are taken from the iterable as they can be put to use, so that memory
-        holds what is in flight. One over `batch_size` is sent in several requests.
+        Batches are taken from the iterable only as requests can be sent, so that memory
+        holds no more than what is in flight. A batch of more than `batch_size` texts is
+        sent in several requests.
 
         Args:
             batches: Any iterable of sequences of texts.
             role: As for `embed`.
-            on_error: With "return", a text that the server refuses ends nothing: its
-                error stands in the place of its embedding.
+            on_error: With "return", a text that the server refuses does not end the
+                call: its error takes the place of its embedding.
 
         Raises:
-            EmbeddingsError: As for `embed`; what was yielded before remains right, and
-                `results` has what else is there.
+            EmbeddingsError: As for `embed`; what was yielded before remains valid, and
+                `results` has the vectors that were not yielded yet.
         """
         lenient = may_return(on_error)
         for _, rows in self._calls.stream(
@@ -141,21 +142,22 @@ class Streams:
         ordered: bool = True,
         on_error: OnError = "raise",
     ) -> Iterator[tuple[int, Any]]:
-        """Yield the number and the embedding of each text of an endless iterable.
+        """Yield the index and the embedding of each text of an iterable of any length.
 
-        Texts are taken as they can be put to use, `batch_size` at a time: memory holds
-        what is in flight. Equal texts go out once a batch.
+        Texts are taken only as requests can be sent, `batch_size` at a time: memory
+        holds no more than what is in flight. A text that occurs twice in a batch is
+        sent once.
 
         Args:
-            texts: Any iterable of texts. Where it blocks, answers wait for it;
-                `astream` with an async iterable does not.
+            texts: Any iterable of texts. While it blocks, responses are not processed;
+                with `astream` and an async iterable they are.
             role: As for `embed`.
-            ordered: Whether texts come out in order, or as they are completed.
-            on_error: With "return", a text that the server refuses ends nothing: its
-                error stands in the place of its embedding.
+            ordered: Whether to yield texts in order, or as they complete.
+            on_error: With "return", a text that the server refuses does not end the
+                call: its error takes the place of its embedding.
 
         Raises:
-            EmbeddingsError: As for `embed`; what was yielded before remains right.
+            EmbeddingsError: As for `embed`; what was yielded before remains valid.
         """
         batches = source.batched(texts, self._settings.batch_size)
         lenient = may_return(on_error)
@@ -236,13 +238,13 @@ class Streams:
         Args:
             texts: Any iterable of texts.
             role: As for `embed`.
-            ordered: Whether texts come out in order, or as they are completed.
-            on_error: With "return", a text that the server refuses ends nothing: its
-                error is yielded in its place.
+            ordered: Whether to yield texts in order, or as they complete.
+            on_error: With "return", a text that the server refuses does not end the
+                call: its error is yielded in its place.
 
         Yields:
-            The number of a text, and an array of shape (texts from there, width); or
-            the number of a text and its error.
+            The index of a text, and an array of shape (number of texts from there,
+            width); or the index of a text and its error.
 
         Raises:
             EmbeddingsError: As for `embed`.

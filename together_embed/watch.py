@@ -96,7 +96,7 @@ class Watch:
             if (noted.width, noted.model) != (width, model):
                 return self._tell(
                     f"was {noted.model!r} of width {noted.width} when the store was "
-                    f"filled, and answers now as {model!r} of width {width}"
+                    f"filled, and now answers as {model!r} of width {width}"
                 )
             self._like = width, model
             return canary is None or self._is_same(noted, unpack(canary))
@@ -124,8 +124,8 @@ class Watch:
         return (
             f"the store's vectors of {self._model} for role {role!r} were made with "
             f"another prefix than this client's, now {now}: an index that was "
-            "built of them does not fit; set query_prefix, document_prefix or "
-            "instructions as they were, or build the index anew"
+            "built from them does not match; set query_prefix, document_prefix or "
+            "instructions as they were, or rebuild the index"
         )
 
     def _is_same(self, noted: Note, row: list[float]) -> bool:
@@ -140,13 +140,13 @@ class Watch:
         if distance <= FAR:
             return True
         self._drifted = (
-            "gives another vector to a fixed text than when the store was filled, at a "
-            f"cosine distance of {distance:.2g}: the weights behind the name are others"
+            "has other weights than when the store was filled: the vector of a fixed "
+            f"text has changed, by a cosine distance of {distance:.2g}"
         )
         return self._tell(self._drifted)
 
     def _tell(self, what: str) -> bool:
-        message = f"{self._model} {what}: their vectors do not belong in one index"
+        message = f"{self._model} {what}; such vectors do not belong in one index"
         if self._strict:
             raise ModelDriftError(message)
         warnings.warn(ModelDriftWarning(message), stacklevel=4)

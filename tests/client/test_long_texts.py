@@ -275,7 +275,7 @@ def test_a_tokenizers_file_counts(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"on_long_input": "split"}, "'m' reads is not known: pass max_input_tokens"),
+        ({"on_long_input": "split"}, "'m' is not known: pass max_input_tokens"),
         ({"on_long_input": "cut", "max_input_tokens": 9}, "'error', 'truncate'"),
         ({"on_long_input": "error", "max_input_tokens": 0}, "no text fits"),
         ({"max_input_tokens": 9}, "has no effect"),

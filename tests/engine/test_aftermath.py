@@ -161,7 +161,7 @@ def test_a_row_that_lost_numbers_does_not_say_that_dimensions_are_not_honoured(
     ("outcome", "kind", "status", "reason"),
     [
         (Lost(Cause.TOO_LARGE, "9 GB"), InvalidResponseError, 200, ": 9 GB"),
-        (Lost(Cause.TOO_LARGE), InvalidResponseError, 200, "any right one"),
+        (Lost(Cause.TOO_LARGE), InvalidResponseError, 200, "any valid one"),
         (Lost(Cause.UNTRUSTED, "expired"), CertificateError, None, ": expired"),
     ],
 )
@@ -410,7 +410,7 @@ def test_texts_that_are_cut_further_than_they_are_wide_are_an_error() -> None:
     world = World(shape=Shape(cut_to=4))
     error = world.failure(["a"])
     assert isinstance(error, ConfigurationError)
-    assert "cut_to=4, and the vectors are 3 wide" in str(error)
+    assert "cut_to=4, but the vectors are 3 wide" in str(error)
     assert World(shape=Shape(cut_to=3)).embed(["a"])
 
 

@@ -110,7 +110,7 @@ def test_a_cut_falls_between_words_where_there_are_any() -> None:
 
 
 def test_a_limit_below_one_character_is_an_error_and_no_endless_loop() -> None:
-    with pytest.raises(InputError, match="not even a character") as raised:
+    with pytest.raises(InputError, match="not even one character") as raised:
         limit(4, "split", by_letters).fit(["a", "b"], "long prefix: ")
     assert raised.value.indices == (0,)
     with pytest.raises(InputError) as raised:
@@ -205,7 +205,7 @@ def test_a_known_model_brings_its_context_and_an_estimate() -> None:
 
 
 def test_an_unknown_model_needs_its_context_said() -> None:
-    with pytest.raises(ConfigurationError, match="'me/mine' reads is not known"):
+    with pytest.raises(ConfigurationError, match="'me/mine' is not known"):
         limit_for("me/mine", "split")
     assert limit_for("me/mine", "split", tokens=100, count=by_words).tokens == 100
 

@@ -179,10 +179,10 @@ def test_other_weights_under_one_name_are_told_of_or_are_an_error(
         way.embed(make(way, endpoint.base_url, **told), TEXTS[:10])
         weights.reverse()
         strict = make(way, endpoint.base_url, on_drift="error", **told)
-        with pytest.raises(errors.ModelDriftError, match="weights behind the name"):
+        with pytest.raises(errors.ModelDriftError, match="has other weights"):
             way.embed(strict, TEXTS)
         model = make(way, endpoint.base_url, **told)
-        with pytest.warns(errors.ModelDriftWarning, match="weights behind the name"):
+        with pytest.warns(errors.ModelDriftWarning, match="has other weights"):
             rows = way.embed(model, TEXTS[10:])
         assert rows == [[0.0, 1.0, 0.5]] * 30
         again = make(way, endpoint.base_url, **{**told, "canary": False})
@@ -213,7 +213,7 @@ def read_only(path: Path) -> str:
     [
         (of_a_newer_version, "newer version"),
         (damaged, "is damaged"),
-        (full, "no room left"),
+        (full, "the disk is full"),
         (read_only, "cannot be written to"),
     ],
 )

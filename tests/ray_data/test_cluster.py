@@ -190,7 +190,7 @@ def test_a_limit_with_a_name_is_found_by_it(cluster: None) -> None:
     assert part.requests_per_second == 5
     assert again.renew("b", 0) is None
     assert again.tenants() == 2
-    with pytest.raises(ConfigurationError, match="'ours' is there"):
+    with pytest.raises(ConfigurationError, match="'ours' exists already"):
         SharedLimit(name="ours", requests_per_second=6)
     limit.end()
 

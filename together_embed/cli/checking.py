@@ -151,7 +151,7 @@ def _width(first: Answered, settings: Settings) -> Finding:
         "width",
         False,
         f"{width:,}, although {asked:,} was asked for",
-        "This server takes no notice of dimensions: leave it out",
+        "This server ignores dimensions: leave it out",
     )
 
 

@@ -377,7 +377,7 @@ class Job:
         cut_to = self._plan.shape.cut_to
         if cut_to is None or cut_to <= width:
             return None
-        return ConfigurationError(f"cut_to={cut_to}, and the vectors are {width} wide")
+        return ConfigurationError(f"cut_to={cut_to}, but the vectors are {width} wide")
 
     def _settle(self, group: Group, done: int) -> None:
         """Tell of texts that are done with; end the job where one was refused."""

@@ -110,8 +110,8 @@ class Limit:
             end = self._reach(text, start, prefix)
             if end == start:
                 raise InputError(
-                    f"not even a character of it fits into {self.tokens} tokens behind "
-                    "its prefix",
+                    f"not even one character of it fits into {self.tokens} tokens, "
+                    "after its prefix",
                     indices=(index,),
                 )
             pieces.append(text[start:end].rstrip())
@@ -174,7 +174,7 @@ def limit_for(
     if tokens is None:
         if known is None:
             raise ConfigurationError(
-                f"how many tokens {model!r} reads is not known: pass max_input_tokens"
+                f"the context of {model!r} is not known: pass max_input_tokens"
             )
         tokens = known.context
     if not isinstance(tokens, int) or tokens < 1:

@@ -27,12 +27,12 @@ class Reply:
 class Cause(Enum):
     """Why no whole answer came."""
 
-    CLOSED_EARLY = "the connection was closed before the answer began"
+    CLOSED_EARLY = "the server closed the connection before it answered"
     UNREACHABLE = "no connection could be made"
     UNTRUSTED = "the server's certificate is not trusted"
-    CONNECTION = "the connection broke"
-    TIMEOUT = "no whole answer in time"
-    TOO_LARGE = "the answer is larger than any right one"
+    CONNECTION = "the connection was lost"
+    TIMEOUT = "no complete response in time"
+    TOO_LARGE = "the response is larger than any valid one"
     CRASH = "a fault in this library or below it"
 
 

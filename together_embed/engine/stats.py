@@ -21,40 +21,38 @@ Encoding = Literal["float", "base64"]
 
 @dataclass(frozen=True)
 class Stats:
-    """What was sent and came back, and what the client has settled on.
+    """What was sent and received, and what the client has learned.
 
-    Bytes are those of bodies. Seconds of several calls at once add up.
+    Bytes are those of bodies. Seconds of concurrent calls add up.
 
     Attributes:
-        calls: Calls that have ended, however.
+        calls: Calls that have ended, failed or not.
         seconds: Their duration.
-        requests: Requests that went out, whatever became of them.
-        retries: Those for texts that had gone out before, and failed.
-        hedged: Those for texts that were on their way for far too long.
-        refused: Answers that asked for fewer requests (429, 503 with a time).
+        requests: Requests that were sent.
+        retries: Those for texts that had been sent before, and failed.
+        hedged: Those for texts whose first request took far too long.
+        refused: Responses that asked for fewer requests (429, 503 with a time).
         failed: Requests that failed in any other way.
-        failures: All of these by kind: a status ("429"), what befell a request without
-            an answer ("timeout", "connection", "unreachable", "closed_early",
-            "too_large"), or "invalid".
-        invalid: Answers of 200 that were not right; no vector of them was used.
-        texts: Texts that came back as vectors.
-        duplicates: Texts that did not go out since the same call held them already.
-        recalled: Texts that did not go out since the store had their vectors.
-        shared: Texts that did not go out since another call's request, on its way at
-            that time, brought their vectors.
-        long: Texts that were cut or split, being longer than the model reads.
+        failures: All of these by kind: a status ("429"), "timeout", "connection",
+            "unreachable", "closed_early", "too_large", or "invalid".
+        invalid: Responses of 200 that were not valid; none of their vectors was used.
+        texts: Texts that were sent and came back as vectors.
+        duplicates: Texts that were not sent since they occur earlier in the same call.
+        recalled: Texts that were not sent since the cache had their vectors.
+        shared: Texts that were not sent since another call had them in flight.
+        long: Texts that were truncated or split.
         sent_bytes: Of requests.
-        received_bytes: Of answers that somebody waited for.
-        waited: Seconds for which the next request was held back by a limit on the rate:
-            a refusal, what headers said, what was learned, or the user's own bounds.
-            The wait for a place among those in flight is none.
-        tokens: What the server counted, where its answers say so; else None.
-        in_flight: Requests that are in flight now.
-        limit: How many requests may be in flight together now.
-        rate: How many may go out a second now; None where nothing limits them.
-        largest: How many texts a request may hold, where the server was found to limit
+        received_bytes: Of responses that a call waited for.
+        waited: Seconds for which requests were held back by a rate limit: a refusal, a
+            header, what was learned, or the client's settings. Waiting for a free place
+            in flight does not count.
+        tokens: Tokens that the server counted; None if its responses do not say.
+        in_flight: Requests in flight now.
+        limit: How many requests may be in flight now.
+        rate: How many requests a second may be sent now; None if nothing limits them.
+        largest: How many texts a request may contain, if the server was found to limit
             that; else None.
-        base64: Whether the server takes `encoding_format: base64`; None is unknown.
+        base64: Whether the server supports `encoding_format: base64`; None if unknown.
     """
 
     calls: int = 0
@@ -84,31 +82,31 @@ class Stats:
 
 @dataclass(frozen=True)
 class BatchStats:
-    """What became of one batch, told once: when it is answered, or has failed for good.
+    """The outcome of one batch, when it is answered or has failed for good.
 
     Attributes:
-        texts: How many texts it held, each different.
-        started_at: When its first request went out, in seconds since the epoch.
-        seconds: From then until it was settled.
-        attempts: Requests that were sent for it, those of the larger batch that it was
-            cut from included.
+        texts: How many different texts it has.
+        started_at: When its first request was sent, in seconds since the epoch.
+        seconds: From then until it was answered or had failed.
+        attempts: Requests that were sent for it, including those of the larger batch
+            that it was split from.
         waited: Seconds for which it was held back, as in `Stats.waited`.
         sent_bytes: Of the bodies of its requests.
-        received_bytes: Of the bodies of their answers.
+        received_bytes: Of the bodies of the responses.
         failures: Its requests that failed, by kind, as in `Stats.failures`. One for a
             larger batch is counted with one of its parts.
-        duplicates: Texts that had their vectors from it without being sent, since it
-            held their like, as in `Stats.duplicates`.
-        status: The last answer's status; None where the last request had none.
-        error: The class of what it failed with; None where it did not fail.
-        reason: That in words, without texts or keys.
-        encoding: How its vectors came; None where none came.
-        model: The name that the server answered with.
-        asked_model: The name that it was asked for.
-        asked_encoding: What the last request wanted in `encoding_format`, if anything.
-        server: The base URL that it was asked at.
+        duplicates: Texts that were not sent since they are equal to one of the batch,
+            as in `Stats.duplicates`.
+        status: The status of the last response; None if the last request had none.
+        error: The class of the error; None if it did not fail.
+        reason: The error in words, without texts or keys.
+        encoding: How its vectors were encoded; None if there are none.
+        model: The model's name in the response.
+        asked_model: The model's name in the request.
+        asked_encoding: `encoding_format` in the last request, if it had one.
+        server: The base URL.
         width: Of its vectors.
-        tokens: What the server counted for it, if its answer says so.
+        tokens: Tokens that the server counted for it, if the response says so.
     """
 
     texts: int

@@ -121,7 +121,7 @@ def _decoded(body: bytes, count: int, decode: Decode | None) -> _Answer:
     except _UNREADABLE as error:
         if said := _complaint(body):
             raise ErrorReply(said) from None
-        raise InvalidReply(f"not what was asked for: {error}") from None
+        raise InvalidReply(f"no embeddings response: {error}") from None
 
 
 def _complaint(body: bytes) -> str | None:

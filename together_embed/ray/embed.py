@@ -74,7 +74,7 @@ class EmbedBatches:
             )
         bounds = Bounds.among(settings)
         if limit is not None and (bounds != Bounds() or actors != 1):
-            raise ConfigurationError("the bounds are those of limit: set them there")
+            raise ConfigurationError("the limits belong to `limit`: set them there")
         self._text, self._embedding, self._error = text, embedding, error
         self._role: Role | None = role
         self._client = EmbeddingsClient(

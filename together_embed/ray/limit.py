@@ -198,7 +198,7 @@ class SharedLimit:
         )
         there = ray.get(self._actor.bounds.remote())
         if there != bounds:
-            raise ConfigurationError(f"the limit {name!r} is there, as {there}")
+            raise ConfigurationError(f"the limit {name!r} exists already, as {there}")
 
     def tenants(self) -> int:
         """Return among how many the limit is divided now."""
@@ -301,5 +301,5 @@ def _check(bounds: Bounds) -> None:
     from together_embed.client import EmbeddingsClient
 
     if bounds == Bounds():
-        raise ConfigurationError("a limit of nothing: set one of its bounds")
+        raise ConfigurationError("SharedLimit needs at least one of its limits")
     EmbeddingsClient("any", base_url="http://localhost", **bounds.__dict__)

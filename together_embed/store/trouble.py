@@ -17,11 +17,11 @@ _WORDS: dict[Reason, str] = {
     "foreign": "is no store of this library and was left as it is; name another path",
     "newer": "was written by a newer version of this library and was left as it is; "
     "update together-embed or name another path",
-    "damaged": "is damaged; rows that are whole are still read, nothing is written to "
-    "it; move it away to begin a new one",
+    "damaged": "is damaged; intact rows are still read, nothing is written; move the "
+    "file away to start a new one",
     "readonly": "cannot be written to; what it holds is still read",
-    "full": "has no room left to write to; new vectors are not kept",
-    "busy": "is locked by another process; new vectors are not kept meanwhile",
+    "full": "cannot grow, the disk is full; new vectors are not stored",
+    "busy": "is locked by another process; until then, new vectors are not stored",
     "unreadable": "cannot be used where it is",
 }
 
