@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -42,6 +44,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOGETHER_API_KEY", "canary-key-77c2")
+
+
+@pytest.fixture(autouse=True)
+def loop_to_be_found(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give LlamaIndex the loop that it else makes for this thread and never closes.
+
+    Python says so whenever that is collected, in whichever test.
+    """
+    if inspect.iscoroutinefunction(request.function):
+        yield  # it has one
+        return
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture
