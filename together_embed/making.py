@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from together_embed.client import EmbeddingsClient
@@ -67,6 +68,10 @@ class Options(TypedDict, total=False):
     on_batch: OnBatch | None
 
 
+_NAMES = (*Options.__annotations__,)
+_options = attrgetter(*_NAMES)
+
+
 class Made:
     """A client, and what it was made of; at first, nothing of nothing.
 
@@ -110,7 +115,7 @@ class OfFields(Closing):
         return {
             "headers": dict(self.default_headers or {}),
             "query": dict(self.default_query or {}),
-            **{name: getattr(self, name) for name in Options.__annotations__},
+            **dict(zip(_NAMES, _options(self), strict=True)),
         }
 
     @property
