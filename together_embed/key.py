@@ -133,12 +133,14 @@ def hide(words: str, *secrets: str) -> str:
 
     What is as short as a word is none.
     """
+    lowered = words.lower()
     for secret in secrets:
         if len(secret) > 3:
             for spelled in sorted(_spellings(secret), key=len, reverse=True):
-                if spelled.lower() in words.lower():
+                if spelled.lower() in lowered:
                     found = re.compile(re.escape(spelled), re.IGNORECASE)
                     words = found.sub("[hidden]", words)
+                    lowered = words.lower()
     return words
 
 
