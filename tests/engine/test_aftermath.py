@@ -261,14 +261,6 @@ def test_an_encoding_is_found_out_whatever_words_refuse_it() -> None:
     assert len(world.asks) == before + 10
 
 
-def test_an_encoding_that_the_server_takes_is_not_what_it_refuses() -> None:
-    world = World(script(None, bad(400)), base64=None, limit=1)
-    world.embed(["a"])
-    assert world.dialect.base64 is True
-    assert isinstance(world.failure(["b"]), BadRequestError)
-    assert len(world.asks) == 2
-
-
 def test_failures_are_told_to_the_hook_with_what_was_asked_for() -> None:
     for base64, asked in ((True, "base64"), (False, None)):
         world = World(script(None, bad(401)), base64=base64, limit=1)

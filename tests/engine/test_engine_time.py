@@ -310,6 +310,47 @@ def test_who_wants_no_retries_does_not_wait_for_a_start() -> None:
 # The encoding
 
 
+@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize("limit", [1, 4])
+def test_base64_is_dropped_by_a_server_that_took_it_and_no_longer_does(
+    size: int, limit: int
+) -> None:
+    changed = False
+
+    def server(ask: Ask) -> Served:
+        minds = changed and "encoding_format" in ask.fields
+        return bad(422) if minds else good(ask.texts)
+
+    world = World(server, limit=limit, base64=None, batch_size=8)
+    world.embed(["a"])
+    assert world.dialect.base64 is True
+    changed = True
+    for call in range(2):  # one text may be cured by chance: one more is asked
+        texts = [f"{call}.{number}" for number in range(size)]
+        assert world.embed(texts) == [vector(text) for text in texts]
+    assert world.dialect.base64 is False
+    assert world.dialect.portion.largest is None
+
+
+def test_one_text_that_is_cured_by_chance_drops_no_base64_for_good() -> None:
+    world = World(script(None, bad(400)), limit=1, base64=None)
+    world.embed(["a"])
+    world.embed(["b"])
+    world.embed(["c"])
+    asked = [ask.fields.get("encoding_format") for ask in world.asks]
+    assert asked == ["base64", "base64", None, "base64"]
+    assert world.dialect.base64 is True
+
+
+def test_a_refused_text_among_others_is_no_doubt_about_base64() -> None:
+    def server(ask: Ask) -> Served:
+        return bad(400) if "t6" in ask.texts else good(ask.texts)
+
+    world = World(server, limit=1, base64=True, batch_size=8)
+    world.failure([f"t{number}" for number in range(8)])
+    assert all("encoding_format" in ask.fields for ask in world.asks)
+
+
 def test_base64_is_asked_for_until_the_server_is_known_to_refuse_it() -> None:
     def server(ask: Ask) -> Served:
         if "encoding_format" in ask.fields:

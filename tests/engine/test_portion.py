@@ -210,6 +210,36 @@ def test_an_error_about_another_field_is_not_about_the_size() -> None:
     assert len(world.asks) == 1
 
 
+@pytest.mark.parametrize(
+    "message",
+    ["Unrecognized request arguments supplied: user", "encoding_format: unknown"],
+)
+def test_an_error_that_names_a_field_in_words_is_not_about_the_size(
+    message: str,
+) -> None:
+    world = World(lambda _: bad(400, message), batch_size=100, learns=False)
+    world.failure(TEXTS[:100])
+    assert len(world.asks) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+@pytest.mark.parametrize("limit", [1, 4])
+def test_where_no_text_at_all_is_taken_no_size_is_learned(
+    status: int, limit: int
+) -> None:
+    wrong = True
+
+    def serve(ask: Ask) -> Served:
+        return bad(status) if wrong else good(ask.texts)
+
+    world = World(serve, batch_size=100, limit=limit)
+    world.failure(TEXTS[:400])
+    wrong = False
+    before = len(world.asks)
+    world.embed(TEXTS)
+    assert len(world.asks) - before == len(TEXTS) / 100
+
+
 def test_a_portion_can_be_shared_by_threads() -> None:
     portion = Portion()
 

@@ -376,6 +376,24 @@ def test_what_a_validator_found_is_told_three_times_at_most() -> None:
     assert error_of(422, {"detail": [{"loc": "body", "msg": "m"}]}).message == "body: m"
 
 
+@pytest.mark.parametrize(
+    ("places", "param"),
+    [
+        ([["body", "dimensions"]], "dimensions"),
+        ([["body", "input", "str"], ["body", "input", 0]], "input"),
+        ([["body", "input"], ["body", "dimensions"]], None),
+        ([["body"]], None),
+        (["body", ["body", "input"]], None),
+        ([], None),
+    ],
+)
+def test_the_field_that_a_validator_minds_is_the_errors_param(
+    places: list[object], param: str | None
+) -> None:
+    found = [{"loc": place, "msg": "m"} for place in places]
+    assert error_of(422, {"detail": found}).param == param
+
+
 @pytest.mark.parametrize("name", ["type", "code"])
 def test_a_kind_beside_the_error_counts_where_the_error_has_none(name: str) -> None:
     beside = {"error": {"message": "m", name: None}, name: "beside"}

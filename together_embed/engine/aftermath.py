@@ -46,6 +46,11 @@ not take: 400, 403, 413, 422. Such a batch is halved until the text stands alone
 
 _OF_TEXTS = ("input", "text", "token", "too long")
 """Words of refusals that are about a text, and hardly about `encoding_format`."""
+
+ENCODING = "encoding_format"
+OF_A_FIELD = (ENCODING, "Unrecognized request argument")
+"""Words of an error about another field than the texts, where `param` does not say."""
+
 NARROW = 2
 """So many answers to a batch that are narrower than what was asked for may be damaged;
 one more that is exactly like them is not."""
@@ -149,7 +154,7 @@ class Aftermath:
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
         count = ticket.batch.stop - ticket.batch.start
-        if ticket.base64 and self._minds_encoding(error, count):
+        if ticket.base64 and self._minds_encoding(ticket.batch, error):
             ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
             ticket.batch.plain = count
             return FIRST
@@ -205,6 +210,7 @@ class Aftermath:
             count == 1
             or type(error) not in OF_A_TEXT
             or error.param not in (None, "input")
+            or any(words in error.message for words in OF_A_FIELD)
         ):
             return False
         portion, by_bytes = self._dialect.portion, error.status == 413
@@ -218,23 +224,47 @@ class Aftermath:
             batch.doubts = (*batch.doubts, doubt)
         return True
 
-    def _minds_encoding(self, error: StatusError, count: int) -> bool:
+    def answered(self, batch: Batch, *, base64: bool) -> None:
+        """Learn how a batch was asked for that is answered now.
+
+        Args:
+            batch: The batch.
+            base64: Whether it asked for that; else it was refused when it did.
+        """
+        dialect = self._dialect
+        if base64:
+            dialect.honoured += 1
+            if dialect.base64 is None:
+                dialect.base64 = True
+        elif batch.honoured == dialect.honoured:
+            # What was taken before may be refused by chance: then one more is asked.
+            dialect.base64 = None if dialect.base64 else False
+            dialect.portion.acquit(batch.doubts)
+
+    def _minds_encoding(self, batch: Batch, error: StatusError) -> bool:
         """Tell whether it may be the encoding that the server refused.
 
         Where it speaks of texts, the parts of the request tell whether it means that.
         """
+        dialect, count = self._dialect, batch.stop - batch.start
         if type(error) not in (BadRequestError, UnprocessableError):
             return False
-        if not self._dialect.learns:
+        if not dialect.learns:
             return False
-        if "encoding_format" in f"{error.param} {error.message}":
-            self._dialect.base64 = False  # once and for good: no other batch asks
+        if ENCODING in f"{error.param} {error.message}":
+            dialect.base64 = False  # once and for good: no other batch asks
             return True
+        if batch.honoured is None:
+            batch.honoured = dialect.honoured
         words = error.message.lower()
         if error.param == "input" or (count > 1 and any(map(words.count, _OF_TEXTS))):
             return False
         # Known to be refused counts too: this one went out before that was known.
-        return self._dialect.base64 is not True
+        if dialect.base64 is not True:
+            return True
+        # It was taken before. If nothing was since the first refusal of this text's
+        # batch, there may be another server now.
+        return count == 1 and batch.honoured == dialect.honoured
 
     def _may_try(
         self, ticket: Ticket, error: RequestError, now: float, *, braked: bool

@@ -29,6 +29,8 @@ class Batch:
         course: What it has been through, in numbers.
         doubts: The refusals of larger batches with these texts that may have been
             about the size.
+        honoured: How often the server had taken base64 when a batch with these texts
+            was first refused.
         waits: How many of the tries met what is waited out by the clock.
         waits_since: When the first of them did.
     """
@@ -43,6 +45,7 @@ class Batch:
     plain: int = 0
     course: Course = field(default_factory=Course)
     doubts: tuple[Doubt, ...] = ()
+    honoured: int | None = None
     waits: int = 0
     waits_since: float | None = None
 

@@ -319,10 +319,8 @@ class Job:
             return
         self._dialect.portion.carried(count, batch.size)
         # A part of what was refused may be answered since it is smaller.
-        if self._dialect.base64 is None and (ticket.base64 or batch.plain == count):
-            self._dialect.base64 = ticket.base64
-            if not ticket.base64:  # that was it, and not the size
-                self._dialect.portion.acquit(batch.doubts)
+        if ticket.base64 or batch.plain == count:
+            self._aftermath.answered(batch, base64=ticket.base64)
         self._carried = True
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
         if not self._plan.keeps:
@@ -516,11 +514,21 @@ class Job:
             error.attempts = (*batch.tries, last)
         alone = isinstance(error, OF_A_TEXT) and batch.stop - batch.start == 1
         self._alone += alone
+        if alone:
+            self._dialect.portion.acquit(batch.doubts)
         if isinstance(error, OF_A_TEXT) and alone and self._is_about_texts:
             self._refuse(batch, error)
         else:
             self._failure = self._failure or error
+            if alone:  # then it was not the size of any of them, either
+                for other in self._waiting:
+                    self._dialect.portion.acquit(other.doubts)
         self._telling.failed(batch, over, now)
+
+    @property
+    def _waiting(self) -> list[Batch]:
+        """The batches that are still to be answered."""
+        return [*self._agenda, *(ticket.batch for ticket in self._flight)]
 
     @property
     def _is_about_texts(self) -> bool:
@@ -531,7 +539,6 @@ class Job:
 
     def _refuse(self, batch: Batch, error: EmbeddingsError) -> None:
         error.length = self._intake.length(batch.group, batch.start)
-        self._dialect.portion.acquit(batch.doubts)
         if not self._carried:
             self._agenda.put_largest_first()
         batch.group.refuse(batch.start, error)
@@ -540,9 +547,8 @@ class Job:
 
     def _deadline_error(self) -> DeadlineExceededError:
         missing = self._groups.missing_indices()
-        waiting = [*self._agenda, *(ticket.batch for ticket in self._flight)]
         tries: list[Attempt] = max(
-            [batch.tries for batch in waiting], key=len, default=[]
+            [batch.tries for batch in self._waiting], key=len, default=[]
         )
         last = f"; the last failure was: {tries[-1].reason}" if tries else ""
         return DeadlineExceededError(

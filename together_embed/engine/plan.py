@@ -29,11 +29,13 @@ class Dialect:
         base64: Whether the server takes `encoding_format: base64`.
         learns: Whether that may change; False where the user chose the encoding.
         portion: How large a request it takes.
+        honoured: Requests that asked for base64 and were answered right.
     """
 
     base64: Encoding
     learns: bool = True
     portion: Portion = field(default_factory=Portion)
+    honoured: int = 0
 
 
 @dataclass(frozen=True)

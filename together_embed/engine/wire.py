@@ -194,6 +194,7 @@ def _error_fields(body: bytes, scrub: Callable[[str], str]) -> dict[str, Any]:
     detail = error.get("detail")
     if fields.get("message") is None and detail is not None:
         fields["message"] = _detail(detail)
+        fields.setdefault("param", _field(detail))
     return fields
 
 
@@ -205,6 +206,17 @@ def _detail(detail: object) -> str:
     return "; ".join(
         f"{_place(item.get('loc'))}: {_words(item.get('msg'))}" for item in found
     )
+
+
+def _field(detail: object) -> object:
+    """Return the field of the body that a validator minds, if it is one alone."""
+    items = detail if isinstance(detail, list) else []
+    places = [item.get("loc") if isinstance(item, dict) else None for item in items]
+    fields = {
+        _words(place[1]) if isinstance(place, list) and len(place) > 1 else None
+        for place in places
+    }
+    return fields.pop() if len(fields) == 1 else None
 
 
 def _place(loc: object) -> str:
