@@ -9,21 +9,30 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
 def batched(texts: Iterable[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield lists of `size` texts, the last one shorter.
+    """Yield lists of `size` texts, the last one shorter; so it is where `texts` fails.
 
     Raises:
         TypeError: `texts` is a bare string, whose characters nobody wants embedded.
     """
     _refuse_bare(texts)
-    rest = iter(texts)
-    while batch := list(islice(rest, size)):
+    batch: list[str] = []
+    try:
+        for text in texts:
+            batch.append(text)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except Exception:
+        if batch:
+            yield batch
+        raise
+    if batch:
         yield batch
 
 
@@ -33,11 +42,16 @@ async def abatched(
     """Do what `batched` does, from either iterable."""
     _refuse_bare(texts)
     batch: list[str] = []
-    async for text in each(texts):
-        batch.append(text)
-        if len(batch) == size:
+    try:
+        async for text in each(texts):
+            batch.append(text)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except Exception:
+        if batch:
             yield batch
-            batch = []
+        raise
     if batch:
         yield batch
 

@@ -158,6 +158,7 @@ class Streams:
 
         Raises:
             EmbeddingsError: As for `embed`; what was yielded before remains valid.
+            Exception: What the iterable raised, after the vectors of all that it gave.
         """
         batches = source.batched(texts, self._settings.batch_size)
         lenient = may_return(on_error)

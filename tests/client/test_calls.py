@@ -204,6 +204,47 @@ def test_an_error_of_the_source_reaches_the_caller(
         list(colour.batches(make_client(), source()))
 
 
+class SourceError(Exception):
+    pass
+
+
+def until_it_fails(texts: list[str]) -> Iterator[str]:
+    yield from texts
+    raise SourceError
+
+
+@pytest.mark.parametrize("count", [0, 3, 4, 10, 50])
+async def test_what_a_source_gave_before_it_failed_comes_out(
+    make_client: Any, right: Any, count: int
+) -> None:
+    texts = [f"text {number}" for number in range(count)]
+    client = make_client(batch_size=4)
+    pairs: list[Any] = []
+    with pytest.raises(SourceError):
+        pairs.extend(client.stream(until_it_fails(texts)))
+    assert pairs == [*enumerate(right(texts))]
+    numbers = 0
+    with pytest.raises(SourceError):  # noqa: PT012 - `async for` is no expression
+        async for pair in client.astream(until_it_fails(texts)):
+            assert pair == pairs[numbers]
+            numbers += 1
+    assert numbers == count
+    await client.aclose()
+
+
+def test_a_source_that_fails_beside_a_request_is_the_errors_context(
+    make_client: Any, endpoint: LocalEndpoint
+) -> None:
+    endpoint.fail(401, times=None)
+    with pytest.raises(errors.AuthenticationError) as raised:
+        list(make_client().stream(until_it_fails(["a"])))
+    chain, error = [], raised.value.__context__
+    while error is not None:
+        chain.append(type(error))
+        error = error.__context__
+    assert SourceError in chain
+
+
 def test_only_what_the_user_set_is_sent(
     colour: Any, make_client: Any, endpoint: LocalEndpoint
 ) -> None:

@@ -100,6 +100,17 @@ def test_no_more_than_the_limit_is_in_flight() -> None:
     assert world.held == 0
 
 
+def test_answers_do_not_pile_up_where_they_come_faster_than_they_are_decoded() -> None:
+    world = World(limit=4, batch_size=1)
+    run = world.start([[f"t{number}" for number in range(100)]])
+    most = 0
+    while run.over_at is None:
+        world._turn(run)  # decodes one
+        most = max(most, len(world.asks) - world.stats.texts)
+        world.land(all_of_it=True)
+    assert most == 2 * 4 - 1  # one was decoded in that turn
+
+
 def test_groups_come_out_in_order_and_as_soon_as_they_are_whole() -> None:
     world = World(lambda ask: (5.0 if ask.number == 0 else 1.0, good(ask.texts)))
     run = world.start([["a"], [], ["b", "c", "d"], ["a"]])

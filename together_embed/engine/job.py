@@ -424,16 +424,17 @@ class Job:
     def _want(self) -> int:
         """How many requests could go out; one by one while their size is in doubt.
 
-        Where answers are kept, one at most may be on its way to the disk beside as many
-        requests as the flow lets: a crash then costs no more than that.
+        Beside as many requests as the flow lets, as many answers at most may wait to be
+        decoded: where that takes longer than fetching them, they would else pile up.
+        Where answers are kept, it is one: a crash then costs no more than that.
         """
         ready = self._agenda.ready
         if self._dialect.portion.in_doubt:
             return 0 if self._flight else min(1, ready)
-        if self._plan.keeps:
-            unsaved = len(self._flight) + len(self._undigested)
-            return max(0, min(ready, self._flow.limit + 1 - unsaved))
-        return ready
+        limit = self._flow.limit
+        most = limit + (1 if self._plan.keeps else limit)
+        held = len(self._flight) + len(self._undigested)
+        return max(0, min(ready, most - held))
 
     def _patience(self, now: float, wait: float | None, awaiting: bool) -> float | None:
         """How long to wait for a landing or a wake before asking again."""

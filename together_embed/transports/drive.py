@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from together_embed.engine.job import Job
 from together_embed.engine.outcome import Outcome
 from together_embed.engine.plan import Ticket
 
@@ -21,6 +22,15 @@ Landing = tuple[Ticket, Outcome]
 END: Sequence[str] = []
 """This very list is what a source gives when it has no further group. None would not
 do: in a user's list of groups it is a mistake, and not the end."""
+
+
+def end(job: Job, spoilt: Exception | None) -> None:
+    """End a job's run with what it failed with, or with what its source raised."""
+    try:
+        if spoilt is not None:
+            raise spoilt
+    finally:
+        job.result()
 
 
 class SyncTransport(Protocol):

@@ -14,7 +14,14 @@ from together_embed.engine.batching import listed
 from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost
 from together_embed.engine.plan import Step, Ticket
-from together_embed.transports.drive import END, AsyncTransport, Landing, Memory, clock
+from together_embed.transports.drive import (
+    END,
+    AsyncTransport,
+    Landing,
+    Memory,
+    clock,
+    end,
+)
 
 MANY = 10_000
 """Texts that a loop looks through itself; twice as many would hold it for 10 ms."""
@@ -32,6 +39,7 @@ class Tasks:
         self._inbox: deque[Landing] = deque()
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
         self._pull: asyncio.Task[Sequence[str]] | None = None
+        self._spoilt: Exception | None = None
         self._orderly = False  # until then, Ctrl-C may have broken off anything
 
     def wake(self) -> None:
@@ -51,7 +59,7 @@ class Tasks:
                     yield rows
                 if over:
                     break
-            job.result()
+            end(job, self._spoilt)
             self._orderly = True
         finally:
             await self._finish(job)
@@ -106,7 +114,11 @@ class Tasks:
                 await asyncio.sleep(0)
             if not self._pull.done():
                 return
-            pulled, self._pull = self._pull.result(), None
+            try:
+                pulled = self._pull.result()
+            except Exception as error:  # what it gave before is wanted all the same
+                self._spoilt, pulled = error, END
+            self._pull = None
             await self._add(job, pulled)
 
     def _arrive(self, pull: asyncio.Task[Sequence[str]]) -> None:

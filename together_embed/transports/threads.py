@@ -12,7 +12,14 @@ from typing import Any
 from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.engine.plan import Step, Ticket
-from together_embed.transports.drive import END, Landing, Memory, SyncTransport, clock
+from together_embed.transports.drive import (
+    END,
+    Landing,
+    Memory,
+    SyncTransport,
+    clock,
+    end,
+)
 
 BREATH = 0.5
 """Seconds that one wait may take. A Ctrl-C that comes just before a wait begins is
@@ -35,6 +42,7 @@ class Threads:
         self._handed: set[Ticket] = set()  # to threads, and not back yet
         self._threads = 0
         self._left = self._broken = False
+        self._spoilt: Exception | None = None
         self.seat = {"blocks": threading.get_ident()}
 
     def wake(self) -> None:
@@ -57,7 +65,7 @@ class Threads:
                 job.complete()
             while True:
                 while job.hungry:
-                    self._feed(job, next(source, END))
+                    self._feed(job, self._next(source))
                 # Whoever has the rows, or the source, may have held us up for long:
                 # what came in that time is no late answer.
                 self._hear(job)
@@ -71,7 +79,7 @@ class Threads:
                     self._wait(job, step.patience)
                 yield from job.take()
             yield from job.take()
-            job.result()
+            end(job, self._spoilt)
         except KeyboardInterrupt:
             self._broken = True
             raise
@@ -90,6 +98,13 @@ class Threads:
             self._leave(job)
             if self._memory is not None:
                 self._memory.end()
+
+    def _next(self, source: Iterator[Sequence[str]]) -> Sequence[str]:
+        try:
+            return next(source, END)
+        except Exception as error:  # what it gave before is wanted all the same
+            self._spoilt = error
+            return END
 
     def _feed(self, job: Job, texts: Sequence[str]) -> None:
         """Add a group, or say that there is none any more."""
