@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from together_embed import EmbeddingsClient, errors
+from together_embed.engine.job import Job
 from together_embed.local import Fault, LocalEndpoint
 from together_embed.local.faults import BROKEN, EVERY_WAY, FATAL, PASSING, WRONG
 
@@ -506,6 +507,63 @@ async def test_a_list_of_many_texts_is_looked_through_beside_the_loop(
     assert threading.get_ident() not in readers
     await client.aembed([Text("a")])
     assert threading.get_ident() in readers
+    await client.aclose()
+
+
+async def test_many_texts_are_entered_and_copied_beside_the_loop(
+    make_client: Any, endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doers: dict[str, set[bool]] = {"add": set(), "take": set()}
+
+    def watch(name: str, work: Any) -> Any:
+        def watched(*given: Any) -> Any:
+            doers[name].add(threading.get_ident() == here)
+            return work(*given)
+
+        return watched
+
+    here = threading.get_ident()
+    for name in doers:
+        monkeypatch.setattr(Job, name, watch(name, getattr(Job, name)))
+    client = make_client(batch_size=1000)
+    texts = [f"text {number % 2_000}" for number in range(20_000)]
+    rows = await client.aembed(texts)
+    assert doers == {"add": {False}, "take": {False}}
+    assert rows[:2_000] == [endpoint.embed(text) for text in texts[:2_000]]
+    assert rows[2_000:] == rows[:2_000] * 9
+    assert len({*map(id, rows)}) == len(rows)
+    await client.aembed(["a", "a"])
+    assert doers == {"add": {False, True}, "take": {False, True}}
+    await client.aclose()
+
+
+async def test_a_call_that_is_cancelled_while_its_texts_are_entered_leaves_none(
+    make_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on, enter = threading.Event(), threading.Event(), Job.add
+
+    def add(*given: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        enter(*given)
+
+    monkeypatch.setattr(Job, "add", add)
+    client = make_client()
+    call = asyncio.create_task(client.aembed([f"text {n}" for n in range(20_000)]))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    for _ in range(3):
+        call.cancel()
+        await asyncio.sleep(0.001)
+    assert not call.done()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert client.stats.calls == 1
+    monkeypatch.undo()
+    assert len(await client.aembed(["text 7"])) == 1
+    assert (client.stats.requests, client.stats.shared) == (1, 0)
+    assert not client._calls.here()._sharing.known
     await client.aclose()
 
 

@@ -21,6 +21,7 @@ from tests.engine.virtual import (
     script,
     vector,
 )
+from together_embed.engine import sharing
 from together_embed.engine.joints import merge
 from together_embed.engine.lengths import Limit
 from together_embed.engine.outcome import Reply
@@ -34,8 +35,12 @@ def sent(world: World) -> Counter[str]:
     return Counter(text for ask in world.asks for text in ask.texts)
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 10_000])
 @pytest.mark.parametrize("limit", [1, 2, 40])
-def test_two_calls_for_the_same_texts_share_the_work(limit: int) -> None:
+def test_two_calls_for_the_same_texts_share_the_work(
+    limit: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "AT_ONCE", at_once)
     world = World(limit=limit)
     one, two = world.start([LETTERS]), world.start([LETTERS[::-1]])
     world.carry(one, two)

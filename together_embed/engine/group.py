@@ -93,6 +93,11 @@ class Group:
         """How many texts were handed in, duplicates included."""
         return len(self.unique if self._places is None else self._places)
 
+    @property
+    def copies(self) -> int:
+        """How many of them are duplicates."""
+        return 0 if self._places is None else len(self._places) - len(self.unique)
+
     def is_known(self, place: int) -> bool:
         """Tell whether the text `unique[place]` has its row."""
         return bool(self._known[place])
@@ -323,6 +328,11 @@ class Groups:
     def is_first_whole(self) -> bool:
         """Whether nothing is missing in the first."""
         return bool(self._groups) and not self._groups[0].missing
+
+    @property
+    def copies(self) -> int:
+        """How many duplicates there are where the first is whole."""
+        return sum(group.copies for group in self._groups) if self.is_first_whole else 0
 
     def take(self) -> list[Group]:
         """Return those that can be handed out now; they are forgotten here."""

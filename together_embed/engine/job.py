@@ -188,6 +188,11 @@ class Job:
             and len(self._groups) < 2 * self._flow.limit
         )
 
+    @property
+    def copies(self) -> int:
+        """How many rows `take` copies, at most, for texts that came more than once."""
+        return self._groups.copies
+
     def take(self) -> list[tuple[int, Any]]:
         """Return what is whole: the number of the first text, and the rows.
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Answered = tuple[Reply, int, int]
 
+AT_ONCE = 10_000
+"""Texts that are entered at a time: others wait for the lock, event loops as well."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flight:
@@ -106,7 +109,8 @@ class Sharing:
     """The table of one client.
 
     Args:
-        lock: Guards it; held for a look at each text of a batch or a group.
+        lock: Guards it; held for a look at each text of a batch, or of a part of a
+            group.
     """
 
     def __init__(self, lock: AbstractContextManager[object] | None = None) -> None:
@@ -116,23 +120,27 @@ class Sharing:
     def enter(self, want: Want) -> None:
         """Enter the texts of a group; hand it what others have brought of them."""
         texts = want.group.unique[: want.group.missing]
-        with self.lock:
-            if self.known.keys().isdisjoint(texts):
-                self.known.update(dict.fromkeys(texts, want))
-                return
-            carried: dict[Want, dict[str, Share]] = {}
-            post: list[tuple[str, Answered]] = []
-            want.touched = want.guest.touched = True
-            for text in texts:
-                other = self.known.setdefault(text, want)
-                if other is want:
-                    continue
-                share = self._share(text, other, carried)
-                want.shares[text] = share
-                share.members.append(want)
-                if share.answer:
-                    post.append((text, share.answer))
-            _post(want, post)
+        for start in range(0, len(texts), AT_ONCE):
+            with self.lock:
+                self._enter(want, texts[start : start + AT_ONCE])
+
+    def _enter(self, want: Want, texts: Sequence[str]) -> None:
+        if self.known.keys().isdisjoint(texts):
+            self.known.update(dict.fromkeys(texts, want))
+            return
+        carried: dict[Want, dict[str, Share]] = {}
+        post: list[tuple[str, Answered]] = []
+        want.touched = want.guest.touched = True
+        for text in texts:
+            other = self.known.setdefault(text, want)
+            if other is want:
+                continue
+            share = self._share(text, other, carried)
+            want.shares[text] = share
+            share.members.append(want)
+            if share.answer:
+                post.append((text, share.answer))
+        _post(want, post)
 
     def _share(
         self, text: str, other: Want | Share, carried: dict[Want, dict[str, Share]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from together_embed.engine.batching import listed
 from together_embed.engine.job import Job
@@ -23,8 +23,11 @@ from together_embed.transports.drive import (
     end,
 )
 
-MANY = 10_000
-"""Texts that a loop looks through itself; twice as many would hold it for 10 ms."""
+MANY, COPIES = 10_000, 1_000
+"""Texts that a loop looks through itself, and rows that it copies for texts that came
+more than once; some times as many would hold it for 10 ms."""
+
+Result = TypeVar("Result")
 
 
 class Tasks:
@@ -55,7 +58,8 @@ class Tasks:
             while True:
                 await self._feed(job, source)
                 over = await self._turn(job)
-                for rows in job.take():
+                many = job.copies > COPIES
+                for rows in await self._beside(job.take) if many else job.take():
                     yield rows
                 if over:
                     break
@@ -71,7 +75,8 @@ class Tasks:
             job.complete()
             while not await self._turn(job):
                 pass
-            groups = job.take()
+            many = job.copies > COPIES
+            groups = await self._beside(job.take) if many else job.take()
             job.result()
             self._orderly = True
             return groups
@@ -132,9 +137,10 @@ class Tasks:
             job.complete()
             return
         hidden = self._memory.canary() if self._memory else None
+        many = len(texts) > MANY
         # A text of any length is much work for an event loop, and so are many.
-        if job.measures or len(texts) > MANY:
-            group = await asyncio.to_thread(job.group, texts, hidden)
+        if job.measures or many:
+            group = await self._beside(job.group, texts, hidden)
         else:
             group = job.group(texts, hidden)
         if self._memory is not None:  # a disk is no friend of an event loop
@@ -142,7 +148,26 @@ class Tasks:
             for start, asked in group.lookups():
                 known = await asyncio.to_thread(self._memory.recall, asked)
                 group.recall(start, known)
-        job.add(group)
+        if many:
+            await self._beside(job.add, group)
+        else:
+            job.add(group)
+
+    async def _beside(self, work: Callable[..., Result], *args: Any) -> Result:
+        """Do in a thread what would hold the loop, and stay until that is over.
+
+        A job is driven from one place at a time: it cannot be left before.
+        """
+        doing = self._loop.create_task(asyncio.to_thread(work, *args))
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            while not doing.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([doing])
+            if not doing.cancelled():
+                doing.exception()  # nobody asks for it any more
+            raise
 
     async def _save(self, job: Job) -> None:
         """Keep what has come, however the call ends: it is paid for."""
