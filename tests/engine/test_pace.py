@@ -61,11 +61,15 @@ class Taught:
 def test_a_metre_spaces_what_goes_out_and_lets_a_late_start_be_caught_up() -> None:
     metre = Metre(4.0, slack=0.5)
     metre.charge(1, 100.0)
-    assert metre.ready_at == 99.75  # half a second late: two may follow at once
-    metre.charge(2, 100.0)
-    assert metre.ready_at == 100.25
-    metre.charge(-1, 100.0)
-    assert metre.ready_at == 100.0
+    assert metre.ready_at == 100.25  # it was idle, not late
+    metre.charge(1, 100.75)
+    assert metre.ready_at == 100.5  # half a second late: another may follow at once
+    metre.charge(2, 100.75)
+    assert metre.ready_at == 101.0
+    metre.charge(-1, 100.75)
+    assert metre.ready_at == 100.75
+    metre.charge(1, 101.5)
+    assert metre.ready_at == 101.75
     unbound = Metre(None)
     unbound.charge(1000, 5.0)
     assert unbound.ready_at == 0.0

@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager
 
 from together_embed.engine.blame import Jury
 from together_embed.engine.brake import LONG, Brake
-from together_embed.engine.pace import Metre, Pace
+from together_embed.engine.pace import Metre, Pace, Second
 from together_embed.engine.quota import Budget
 from together_embed.engine.retry import Policy
 from together_embed.engine.signals import (
@@ -105,6 +105,7 @@ class Flow:
         self._jury = Jury()
         self._judged, self._paced = -1, False
         self._requests = Metre(requests_per_second, SLACK)
+        self._second = Second(requests_per_second)
         self._tokens = Metre(tokens_per_minute and tokens_per_minute / 60, SLACK)
         self._out: dict[Permit, Line] = {}  # in flight, and whose they are
         self._serial = -1  # the newest permit's
@@ -135,6 +136,7 @@ class Flow:
             self._ceiling = ceiling
             self._window.bound(ceiling)
             self._requests.set_rate(requests_per_second, now)
+            self._second.set_rate(requests_per_second)
             self._tokens.set_rate(tokens_per_minute and tokens_per_minute / 60, now)
             woken = self._serve(max(now, self._latest))
         _wake(woken)
@@ -386,6 +388,7 @@ class Flow:
             self._budget.ready_at,
             self._pace.ready_at if self._pace.rate is not None else 0.0,
             self._requests.ready_at,
+            self._second.ready_at,
             self._tokens.ready_at,
         )
 
@@ -427,6 +430,7 @@ class Flow:
         self._pace.send(now, self._usual)
         self._budget.send(self._serial, now)
         self._requests.charge(1, now)
+        self._second.charge(now)
         self._tokens.charge(tokens, now)
         return permit
 

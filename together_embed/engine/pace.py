@@ -1,8 +1,9 @@
 """How many requests, or tokens, a second: as told by the user, or learned.
 
-A metre spaces what goes out evenly. A learned pace follows from the refusals (`marks`):
-it is set to the rate that they measure, and goes through a cycle: a little under that
-rate, slowly over it until the next refusal comes, and ever faster if none does.
+A metre spaces what goes out evenly, and catches up what was late. A learned pace
+follows from the refusals (`marks`): it is set to the rate that they measure, and goes
+through a cycle: a little under that rate, slowly over it until the next refusal comes,
+and ever faster if none does.
 
 What is measured is too little where the server allows no burst, since what it did not
 use is lost to it. So a cycle that ended well above the rate is followed by a guess
@@ -14,6 +15,7 @@ next ones come more seldom.
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from together_embed.engine.marks import TELLING, Marks
 
@@ -64,7 +66,9 @@ DUE = 2 / 3
 
 
 class Metre:
-    """Spaces what goes out: `rate` units a second, at most `slack` seconds' worth late.
+    """Spaces what goes out: `rate` units a second.
+
+    Who is late by no more than `slack` seconds catches up; later than that is idle.
 
     Attributes:
         rate: Units a second; None is without limit.
@@ -87,7 +91,45 @@ class Metre:
     def charge(self, units: float, now: float) -> None:
         """Move `ready_at` on by what `units` take."""
         if self.rate is not None:
-            self.ready_at = max(self.ready_at, now - self.slack) + units / self.rate
+            idle = now - self.ready_at > self.slack
+            self.ready_at = (now if idle else self.ready_at) + units / self.rate
+
+
+class Second:
+    """Lets no more requests out in any second than a user said, however late some are.
+
+    Attributes:
+        ready_at: Nothing goes out before.
+    """
+
+    __slots__ = ("_rate", "_sent", "ready_at")
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._sent: deque[float] = deque()
+        self.ready_at = 0.0
+
+    def set_rate(self, rate: float | None) -> None:
+        """Go on at another rate."""
+        self._rate = rate
+        self._look_back()
+
+    def charge(self, now: float) -> None:
+        """Take notice of a request that goes out."""
+        if self._rate is not None:
+            self._sent.append(now)
+            self._look_back()
+
+    def _look_back(self) -> None:
+        self.ready_at = 0.0
+        if self._rate is None:
+            self._sent.clear()
+            return
+        most = max(1, int(self._rate))
+        while len(self._sent) > most:
+            self._sent.popleft()
+        if len(self._sent) == most:
+            self.ready_at = self._sent[0] + most / self._rate
 
 
 class Pace(Metre):
