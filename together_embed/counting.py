@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from together_embed.engine.lengths import Limit, OnLong, limit_for
 from together_embed.engine.tokens import Counter
 from together_embed.errors import ConfigurationError
+from together_embed.key import is_async
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -103,6 +104,8 @@ def limit_of(
         raise ConfigurationError("count_tokens and tokenizer do the same: pass one")
     if count_tokens is not None and not callable(count_tokens):
         raise ConfigurationError("count_tokens must be a function of a text")
+    if is_async(count_tokens):
+        raise ConfigurationError("count_tokens is an async function; pass a plain one")
     count = count_tokens if tokenizer is None else FromFile(tokenizer)
     return limit_for(model, on_long_input, tokens=max_input_tokens, count=count)
 

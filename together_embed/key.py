@@ -96,13 +96,18 @@ def checked(source: Any) -> Any:
     Raises:
         ConfigurationError: It is an async function.
     """
-    call: Callable[..., Any] | None = getattr(source, "__call__", None)  # noqa: B004
-    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(call):
+    if is_async(source):
         raise ConfigurationError(
             "api_key is an async function; sync calls ask for the key too: pass a "
             "plain function, which is asked for each request"
         )
     return source
+
+
+def is_async(function: object) -> bool:
+    """Tell whether calling it gives a coroutine, for which nobody here would wait."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - that of an object
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _has_secret(source: object) -> TypeGuard[HasSecret]:

@@ -19,7 +19,7 @@ from together_embed.engine.roles import Roles
 from together_embed.engine.shape import Shape
 from together_embed.engine.stats import BatchStats
 from together_embed.errors import ConfigurationError
-from together_embed.key import KEY_VARIABLE, Key, hide
+from together_embed.key import KEY_VARIABLE, Key, hide, is_async
 
 OnBatch = Callable[[BatchStats], object]
 
@@ -108,6 +108,10 @@ class Settings:
             raise ConfigurationError("hedge must be a share, above 0, up to 1")
         if self.on_batch is not None and not callable(self.on_batch):
             raise ConfigurationError("on_batch must be a function of one BatchStats")
+        if is_async(self.on_batch):
+            raise ConfigurationError(
+                "on_batch is an async function; sync calls use it: pass a plain one"
+            )
         for name in ("canary", "max_cache_bytes"):
             if getattr(self, name) and self.cache is None:
                 raise ConfigurationError(f"{name} has no effect without a cache")
