@@ -16,12 +16,12 @@ USAGE = """\
 usage: together-embed <command> [options]
 
 commands:
-  embed    embed the texts of a file, and write the vectors to another
-  plan     say what embedding a file would take; nothing is sent
-  check    ask the server a few questions, and say what works
-  serve    run an embeddings endpoint on this machine, for trying things out
+  embed    embed the texts of a file, and write the vectors to another file
+  plan     estimate what it takes to embed a file; nothing is sent
+  check    test whether the server, the key and the model work
+  serve    run a local embeddings endpoint, for tests and prototypes
 
-`together-embed <command> --help` tells more. TOGETHER_API_KEY holds the key.
+See `together-embed <command> --help`. The key is read from TOGETHER_API_KEY.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some rows failed, 130 Ctrl-C.
 """
 NEEDED = ("click", "rich", "numpy", "pyarrow")

@@ -69,27 +69,25 @@ def _answer(answer: Answer, as_json: bool) -> int:
     "--max-concurrency",
     metavar="N",
     type=options.count,
-    help="Requests at once [what the server carries].",
+    help="Maximum requests in flight [adapts].",
 )
 @click.option(
     "--requests-per-second",
     metavar="X",
     type=float,
-    help="At most [as the server lets].",
+    help="Maximum request rate [adapts].",
 )
 @options.cache
-@click.option(
-    "--keep-cache", is_flag=True, help="Keep that file when the work is whole."
-)
+@click.option("--keep-cache", is_flag=True, help="Keep that file when all is done.")
 @click.option(
     "--column",
     metavar="NAME",
     default="embedding",
-    help="What to call the vectors.",
+    help="Name for the column of vectors.",
     show_default=True,
 )
 @click.option("--no-text", is_flag=True, help="Leave the texts out of OUT.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT where it is there.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @options.json
 def embed(
     in_: str,
@@ -130,7 +128,7 @@ def embed(
 
 def _check_out(in_: str, out: Path, overwrite: bool) -> None:
     if not out.parent.is_dir():
-        raise CommandError(f"{out.parent} is no folder; make it first", USAGE)
+        raise CommandError(f"{out.parent} is no folder; create it first", USAGE)
     for path in written(out):
         if not path.exists():
             continue
@@ -138,7 +136,7 @@ def _check_out(in_: str, out: Path, overwrite: bool) -> None:
             raise CommandError(f"{path} is IN; name another OUT", USAGE)
         if not overwrite:
             raise CommandError(
-                f"{path} is there already; replace it with --overwrite, or name "
+                f"{path} exists already; replace it with --overwrite, or name "
                 "another OUT",
                 USAGE,
             )
@@ -149,8 +147,8 @@ def _beside(out: Path) -> Path:
 
 
 @options.command(
-    "Say what embedding the texts of IN would take. Nothing is sent.\n\n"
-    "With the OUT or the --cache of an earlier run, what that has done is left out."
+    "Estimate what it takes to embed the texts of IN. Nothing is sent.\n\n"
+    "With the OUT or the --cache of an earlier run, texts that are done do not count."
 )
 @click.argument("in_", metavar="IN")
 @click.argument("out", metavar="[OUT]", type=options.path, required=False)
@@ -160,13 +158,16 @@ def _beside(out: Path) -> Path:
 @options.prefix
 @options.batch
 @click.option(
-    "--requests-per-second", metavar="X", type=float, help="A limit, for the time."
+    "--requests-per-second",
+    metavar="X",
+    type=float,
+    help="Rate limit, to estimate the time.",
 )
 @click.option(
     "--max-input-tokens",
     metavar="N",
     type=options.count,
-    help="Tokens the model reads.",
+    help="The model's context in tokens.",
 )
 @options.cache
 @options.json
@@ -195,12 +196,18 @@ def plan(
 
 
 @options.command(
-    "Ask the server a few questions, and say what works and what to do.\n\n"
-    "Eight short texts are sent in six requests. The key is that in TOGETHER_API_KEY."
+    "Test the server: key, model, width, base64, limits, latency.\n\n"
+    "Eight short texts are sent in six requests. The key is read from TOGETHER_API_KEY."
 )
 @options.model(required=True)
 @options.server
-@click.option("--timeout", metavar="S", type=float, default=30.0, help="Seconds [30].")
+@click.option(
+    "--timeout",
+    metavar="S",
+    type=float,
+    default=30.0,
+    help="Seconds for a request [30].",
+)
 @options.json
 def check(as_json: bool, **settings: Any) -> int:
     """Say what the server answers."""

@@ -49,7 +49,9 @@ def model(*, required: bool) -> Callable[[Command], Command]:
 
 server = _all(
     click.option("--base-url", metavar="URL", help="The server [TOGETHER_BASE_URL]."),
-    click.option("--dimensions", metavar="N", type=count, help="Width to ask for."),
+    click.option(
+        "--dimensions", metavar="N", type=count, help="Vector width to request."
+    ),
 )
 columns = _all(
     click.option("--text", metavar="COLUMN", help="Column of the texts [text, …]."),
@@ -59,7 +61,7 @@ columns = _all(
         "kind",
         metavar="FORMAT",
         type=click.Choice(SOURCES),
-        help="Format of IN, where its name does not tell.",
+        help="Format of IN, if not clear from its name.",
     ),
 )
 batch = click.option(
@@ -68,7 +70,7 @@ batch = click.option(
     type=count,
     default=100,
     show_default=True,
-    help="Texts a request.",
+    help="Maximum texts in a request.",
 )
 lengths = _all(
     click.option(
@@ -85,9 +87,9 @@ cache = click.option(
     "--cache",
     metavar="FILE",
     type=path,
-    help="What a stopped job goes on from [OUT.cache.sqlite].",
+    help="File to resume from [OUT.cache.sqlite].",
 )
 prefix = click.option(
-    "--prefix", "document_prefix", metavar="TEXT", help="Goes in front of each text."
+    "--prefix", "document_prefix", metavar="TEXT", help="Text to put before each text."
 )
 json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
