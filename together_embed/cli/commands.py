@@ -83,7 +83,7 @@ def _answer(answer: Answer, as_json: bool) -> int:
     "--column",
     metavar="NAME",
     default="embedding",
-    help="Name for the column of vectors.",
+    help="Column of the vectors.",
     show_default=True,
 )
 @click.option("--no-text", is_flag=True, help="Leave the texts out of OUT.")
