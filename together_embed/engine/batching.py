@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from together_embed.engine import wire
 from together_embed.engine.group import Group
@@ -15,8 +17,7 @@ TOGETHER = 1_000
 """Texts whose bytes are counted at once where they may fit: a fifth of the work."""
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
+class Batch(Struct, eq=False):
     """The texts `unique[start:stop]` of a group: the unit of a request.
 
     Attributes:

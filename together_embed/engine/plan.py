@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from msgspec import Struct
+
 from together_embed.engine import wire
 from together_embed.engine.batching import Batch
 from together_embed.engine.lengths import Limit
@@ -79,8 +81,7 @@ class Plan:
         return self.max_batch_bytes - len(wire.encode(self.model, [], fields))
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(Struct, eq=False):
     """One request on its way.
 
     Attributes:
@@ -112,8 +113,7 @@ class Ticket:
     beaten: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What a driver has to do next.
 
     Attributes:

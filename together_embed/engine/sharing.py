@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from together_embed.engine.batching import Batch
 from together_embed.engine.group import Group
@@ -32,8 +33,7 @@ AT_ONCE = 10_000
 """Texts that are entered at a time: others wait for the lock, event loops as well."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Flight:
+class Flight(Struct, frozen=True, eq=False):
     """A request on its way.
 
     Attributes:
@@ -46,8 +46,7 @@ class Flight:
     host: object
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Delivery:
+class Delivery(Struct, frozen=True, eq=False):
     """An answer that another call's request brought.
 
     Attributes:
@@ -63,8 +62,7 @@ class Delivery:
     wanted: list[tuple[str, int]]
 
 
-@dataclass(slots=True, eq=False)
-class Want:
+class Want(Struct, eq=False):
     """One group's part in the table.
 
     Attributes:
@@ -89,8 +87,7 @@ class Want:
     gone: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Share:
+class Share(Struct, eq=False):
     """A text that several groups want.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from together_embed.engine.quota import Quota
 
@@ -21,8 +22,7 @@ class Verdict(Enum):
     ABANDONED = "nobody waits for it any more"
 
 
-@dataclass(slots=True, eq=False)
-class Permit:
+class Permit(Struct, eq=False):
     """Leave to send one request.
 
     Attributes:
@@ -40,8 +40,7 @@ class Permit:
     gap: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What became of the request that a permit was given for.
 
     Attributes:

@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from together_embed.engine.flow import Flow
     from together_embed.engine.plan import Dialect
@@ -130,8 +132,7 @@ class BatchStats:
     tokens: int | None = None
 
 
-@dataclass(slots=True)
-class Course:
+class Course(Struct):
     """What a batch has been through so far.
 
     Attributes:
@@ -149,7 +150,7 @@ class Course:
     waited: float = 0.0
     sent: int = 0
     received: int = 0
-    failures: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = {}
     encoding: str | None = None
 
     def fork(self) -> Course:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -72,8 +71,7 @@ def size_of_all(texts: Sequence[str]) -> int:
     return len(msgspec.json.encode(texts)) - 1  # of n texts: n - 1 commas, two brackets
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """An answer of the right shape; its numbers are not looked at yet.
 
     Attributes:
