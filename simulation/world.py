@@ -20,7 +20,7 @@ from together_embed.engine.job import Job
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
-from together_embed.engine.stats import Stats, Tally
+from together_embed.engine.stats import Stats, Tallies
 
 ONE_WAY = 0.01
 """Seconds that a request, or an answer, is on the network."""
@@ -77,7 +77,7 @@ class Client:
         self.policy = policy
         self.flow = Flow(CEILING, policy, nullcontext())
         self.dialect = Dialect(base64=False, learns=False)
-        self.tally = Tally()
+        self.tallies = Tallies()
         self.hedger = None if hedge is None else Hedger(hedge, nullcontext())
         self.calls: list[Call] = []
 
@@ -89,7 +89,7 @@ class Client:
     @property
     def stats(self) -> Stats:
         """What it has sent and settled on."""
-        return self.tally.stats(self.flow, self.dialect)
+        return self.tallies.stats(self.flow, self.dialect)
 
     def start(self, source: Iterator[list[str]], at: float = 0.0) -> Call:
         """Start a call at some moment."""
@@ -123,7 +123,7 @@ class Call:
             self._world.now,
             self._wake,
             ordered=False,
-            tally=client.tally,
+            tallies=client.tallies,
             hedger=client.hedger,
         )
         self._turn()

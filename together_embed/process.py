@@ -24,7 +24,7 @@ from together_embed.engine.retry import Policy
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import Form
 from together_embed.engine.sharing import Sharing
-from together_embed.engine.stats import BatchStats, Stats, Tally
+from together_embed.engine.stats import BatchStats, Stats, Tallies, Tally
 from together_embed.settings import Settings
 from together_embed.transports.drive import clock
 from together_embed.transports.route import Route, with_query
@@ -84,11 +84,11 @@ class Process:
             settings.connect_seconds,
         )
         self._lock = threading.Lock()
-        self._tally = Tally(threading.Lock())
+        self._tallies = Tallies(threading.Lock())
         self._sharing = Sharing(threading.Lock())
         share = settings.hedge
         self._hedger = None if share is None else Hedger(share, threading.Lock())
-        self._last: dict[str, Any] | None = None
+        self._last: Tally | None = None
         self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
@@ -118,7 +118,7 @@ class Process:
             prefix=prefix,
             on_batch=self._tell if self._settings.on_batch else None,
             on_end=self._end,
-            tally=self._tally,
+            tallies=self._tallies,
             sharing=self._sharing,
             hedger=self._hedger,
             **how,
@@ -127,14 +127,15 @@ class Process:
     @property
     def stats(self) -> Stats:
         """What all calls have sent so far."""
-        return self._tally.stats(self.flow, self._dialect)
+        return self._tallies.stats(self.flow, self._dialect)
 
     @property
     def last_stats(self) -> Stats | None:
         """The same of the call that ended last, if one has."""
-        return None if self._last is None else Stats(**self._last)
+        last = self._last
+        return None if last is None else last.stats(self.flow, self._dialect)
 
-    def _end(self, last: dict[str, Any]) -> None:
+    def _end(self, last: Tally) -> None:
         self._last = last
 
     def _tell(self, batch: BatchStats) -> None:

@@ -26,7 +26,6 @@ from together_embed.engine.quota import Quota
 from together_embed.engine.rows import Arrays, Form, Lists
 from together_embed.engine.shape import Shape
 from together_embed.engine.signals import Report, Verdict
-from together_embed.engine.stats import Tally
 from together_embed.engine.verdict import report
 from together_embed.errors import (
     BadRequestError,
@@ -361,25 +360,27 @@ def test_what_a_call_did_is_told_when_it_ends() -> None:
     run = world.start([["a", "a"]], on_end=ends.append)
     world.carry(run)
     (told,) = ends
-    assert (told["calls"], told["texts"], told["duplicates"]) == (1, 2, 1)
-    assert (told["requests"], told["retries"], told["failed"]) == (2, 1, 1)
-    assert told["failures"] == {"500": 1}
-    assert told["seconds"] == world.now - 100.0
+    assert (told.calls, told.texts, told.duplicates) == (1, 2, 1)
+    assert (told.requests, told.retries, told.failed) == (2, 1, 1)
+    assert told.failures == {"500": 1}
+    assert told.seconds == world.now - 100.0
 
 
-def test_sums_of_a_call_are_its_clients_too() -> None:
-    whole = Tally()
-    one, two = Tally(whole=whole), Tally(whole=whole)
-    one.add(requests=2, kind="500")
-    two.add(requests=3)
-    two.add(kind="500")
-    found = [tally.books[0][0]["requests"] for tally in (one, two, whole)]
-    assert found == [2, 3, 5]
-    assert [dict(tally.books[0][1]) for tally in (one, two, whole)] == [
-        {"500": 1},
-        {"500": 1},
-        {"500": 2},
-    ]
+def test_sums_of_a_call_are_its_clients_too_while_it_goes_on_and_after() -> None:
+    world = World()
+    one, two = world.tallies.open(), world.tallies.open()
+    one.requests += 2
+    one.failures["500"] = 1
+    two.requests += 3
+    two.failures["500"] = 1
+    for _ in range(2):
+        assert (world.stats.requests, world.stats.failures) == (5, {"500": 2})
+        world.tallies.close(one)
+    world.tallies.close(one)  # as after Ctrl-C: it counts once
+    two.requests += 1
+    world.tallies.close(two)
+    assert (world.stats.requests, world.stats.failures) == (6, {"500": 2})
+    assert (one.requests, two.requests) == (2, 4)
 
 
 def test_three_texts_refused_one_by_one_and_none_taken_is_not_about_the_texts() -> None:

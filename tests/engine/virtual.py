@@ -21,7 +21,7 @@ from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.sharing import Sharing
-from together_embed.engine.stats import BatchStats, Stats, Tally
+from together_embed.engine.stats import BatchStats, Stats, Tallies
 
 
 @dataclass
@@ -114,7 +114,7 @@ class World:
         self.most = 0
         self.policy = Policy(max_retries, dice)
         self.flow = Flow(limit, self.policy, threading.Lock())
-        self.tally = Tally()
+        self.tallies = Tallies()
         self.sharing = Sharing()
         self.hedger = None if hedge is None else Hedger(hedge, threading.Lock())
         self.told: list[BatchStats] = []
@@ -138,7 +138,7 @@ class World:
 
     @property
     def stats(self) -> Stats:
-        return self.tally.stats(self.flow, self.dialect)
+        return self.tallies.stats(self.flow, self.dialect)
 
     @property
     def held(self) -> int:
@@ -160,7 +160,7 @@ class World:
             self.now,
             wake,
             on_batch=self.told.append,
-            tally=self.tally,
+            tallies=self.tallies,
             sharing=self.sharing,
             hedger=self.hedger,
             **seat,

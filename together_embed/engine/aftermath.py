@@ -192,16 +192,19 @@ class Aftermath:
 
     def count(self, batch: Batch, what: Outcome | InvalidReply) -> None:
         """Count a failure of a batch's request."""
+        braked = False
         if isinstance(what, InvalidReply):
-            kind, sums = "invalid", {"failed": 1, "invalid": 1}
+            kind = "invalid"
+            self._tally.invalid += 1
         elif isinstance(what, Lost):
-            kind, sums = what.cause.name.lower(), {"failed": 1}
+            kind = what.cause.name.lower()
         else:
+            kind = str(what.status)
             braked = wants_fewer(what, retry.hinted_delay(what.headers))
-            kind, sums = str(what.status), {"refused" if braked else "failed": 1}
-        self._tally.add(kind=kind, **sums)
-        failures = batch.course.failures
-        failures[kind] = failures.get(kind, 0) + 1
+        self._tally.refused += braked
+        self._tally.failed += not braked
+        for failures in (self._tally.failures, batch.course.failures):
+            failures[kind] = failures.get(kind, 0) + 1
 
     def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
         """Tell whether a smaller request may be carried, and make it one."""

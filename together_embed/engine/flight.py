@@ -73,13 +73,13 @@ class Flight:
         wanted = {"encoding_format": "base64"} if base64 else {}
         extra = {**self._plan.extra, **wanted}
         body = wire.encode(self._plan.model, batch.texts, extra)
-        again = batch.course.attempts > 0
-        if not again:
+        if batch.course.attempts:
+            self._tally.retries += 1
+        else:
             batch.course.started_at = now
         batch.course.encoding = extra.get("encoding_format")
         batch.course.waited += self._held
         self._held = 0.0
-        self._tally.add(retries=int(again))
         if self._hedger is not None:
             self._hedger.sent()
         return self._add(Ticket(body, batch, now, seconds, base64, permit))
@@ -94,7 +94,7 @@ class Flight:
         if self._held_since is not None:
             waited = now - self._held_since
             self._held += waited
-            self._tally.add(waited=waited)
+            self._tally.waited += waited
         self._held_since = now if held else None
 
     def launch_twins(self, seconds: float | None, now: float) -> list[Ticket]:
@@ -111,15 +111,17 @@ class Flight:
     ) -> Ticket:
         twin = Ticket(slow.body, slow.batch, now, seconds, slow.base64, permit)
         pair(slow, twin)
-        self._tally.add(hedged=1)
+        self._tally.hedged += 1
         if self._hedger is not None:
             self._hedger.spend()
         return self._add(twin)
 
     def _add(self, ticket: Ticket) -> Ticket:
-        ticket.batch.course.attempts += 1
-        ticket.batch.course.sent += len(ticket.body)
-        self._tally.add(requests=1, sent_bytes=len(ticket.body))
+        course, size = ticket.batch.course, len(ticket.body)
+        course.attempts += 1
+        course.sent += size
+        self._tally.requests += 1
+        self._tally.sent_bytes += size
         self._out[ticket] = None
         self._permits.add(ticket)
         return ticket

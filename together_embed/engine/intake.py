@@ -84,7 +84,7 @@ class Intake:
 
     def _tell_of(self, limit: Limit, long: tuple[int, ...]) -> None:
         """Say once a call that texts are not sent as they are; the tally has all."""
-        self._tally.add(long=len(long))
+        self._tally.long += len(long)
         if not self._warned:
             self._warned = True
             if self._numbers is not None:

@@ -39,7 +39,7 @@ from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
 from together_embed.engine.sharing import Delivery, Sharing
 from together_embed.engine.signals import Report, Verdict
-from together_embed.engine.stats import Tally
+from together_embed.engine.stats import Tallies
 from together_embed.engine.telling import OnBatch, OnEnd, OnProgress, Telling
 from together_embed.engine.verdict import report
 from together_embed.engine.wire import Answer
@@ -87,7 +87,7 @@ class Job:
         on_progress: OnProgress | None = None,
         on_batch: OnBatch | None = None,
         on_end: OnEnd | None = None,
-        tally: Tally | None = None,
+        tallies: Tallies | None = None,
         sharing: Sharing | None = None,
         host: object = None,
         blocks: object = None,
@@ -100,7 +100,8 @@ class Job:
         self._decode = quick.decoder() if form.takes_doubles else None
         self._lenient = lenient
         self._telling = Telling(plan, on_progress, on_batch, on_end)
-        self._tally = Tally(whole=tally)
+        self._tallies = tallies or Tallies()
+        self._tally = self._tallies.open()
         self._intake = Intake(
             plan, form, prefix, self._tally, lenient=lenient, numbers=numbers
         )
@@ -160,7 +161,7 @@ class Job:
             self._width = self._width or group.width
             if narrow := self._too_narrow(group.width):
                 raise narrow
-            self._tally.add(recalled=recalled)
+            self._tally.recalled += recalled
             self._settle(group, recalled)
             self._guest.settle(group, group.unique[group.missing :])
         if group.missing:
@@ -285,7 +286,7 @@ class Job:
             carried = outcome.carried
             received = len(outcome.body) if carried is None else carried
             ticket.batch.course.received += received
-            self._tally.add(received_bytes=received)
+            self._tally.received_bytes += received
         if not right:
             self._miss(ticket, outcome, now)
 
@@ -330,10 +331,10 @@ class Job:
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
         if not self._plan.keeps:
             self._guest.settle(batch.group, batch.texts, batch)
-        counted = {"texts": done, "duplicates": duplicates}
+        self._tally.texts += done
+        self._tally.duplicates += duplicates
         if answer.tokens is not None:
-            counted["tokens"] = answer.tokens
-        self._tally.add(kind="", **counted)
+            self._tally.tokens += answer.tokens
         self._settle(batch.group, done)
         self._telling.answered(batch, answer, len(block[0]), duplicates, now)
 
@@ -359,7 +360,7 @@ class Job:
         for text, at in delivery.wanted:
             place = group.place_of(text)
             done += group.put(place, block[at : at + 1], len(block[0]))[0]
-        self._tally.add(shared=done)
+        self._tally.shared += done
         if not self._plan.keeps:
             self._guest.settle(group, texts)
         self._settle(group, done)
@@ -397,8 +398,9 @@ class Job:
         self._flow.leave(self._line)
         self._guest.close()
         self._flight.hold(now, held=False)
-        self._tally.add(calls=1, seconds=now - self._began_at)
-        self._telling.ended(lambda: self._tally.told(self._flow, self._dialect))
+        self._tally.calls, self._tally.seconds = 1, now - self._began_at
+        self._tallies.close(self._tally)
+        self._telling.ended(self._tally)
         return self._flight.permits
 
     def mend(self, carried: Collection[Ticket]) -> None:

@@ -1,16 +1,16 @@
 """What has been done, in numbers: for a client, for a call, for a batch.
 
-A call's `Tally` adds to its client's, so that both can be read at any time. Every
-number is a sum; none of these holds a text, a vector or the key.
+A call adds to a `Tally` of its own, and a client's `Tallies` are those of its calls, so
+that both can be read at any time. Every number is a sum; none of these holds a text, a
+vector or the key.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -159,53 +159,82 @@ class Course(Struct):
 
 
 class Tally:
-    """Adds numbers up, from any thread where it was given a lock.
+    """What one call has done, as in `Stats`; only what is not 0 takes up room.
 
-    Args:
-        lock: Guards the sums of a client, and of its calls.
-        whole: The client's, to which a call's are added too.
-
-    Attributes:
-        lock: That.
-        books: What is added to: its own sums and failures, then the client's.
+    The call alone adds to it, and needs no lock for that.
     """
 
-    def __init__(
-        self,
-        lock: AbstractContextManager[object] | None = None,
-        whole: Tally | None = None,
-    ) -> None:
-        self._sums: defaultdict[str, Any] = defaultdict(int)
-        self._failures: defaultdict[str, int] = defaultdict(int)
-        self.lock: AbstractContextManager[object] = lock or nullcontext()
-        self.books = [(self._sums, self._failures)]
-        if whole is not None:
-            self.lock = whole.lock
-            self.books += whole.books
+    calls = 0
+    seconds = 0.0
+    requests = 0
+    retries = 0
+    hedged = 0
+    refused = 0
+    failed = 0
+    invalid = 0
+    texts = 0
+    duplicates = 0
+    recalled = 0
+    shared = 0
+    long = 0
+    sent_bytes = 0
+    received_bytes = 0
+    waited = 0.0
+    tokens = 0
 
-    def add(self, *, kind: str = "", **sums: float) -> None:
-        """Add to the sums of those names; count a failure of a kind."""
-        with self.lock:
-            for book, failures in self.books:
-                for name, number in sums.items():
-                    book[name] += number
-                if kind:
-                    failures[kind] += 1
+    def __init__(self) -> None:
+        self.failures: dict[str, int] = {}
+
+    def add(self, other: Tally) -> None:
+        """Add the sums of another, whose call may go on meanwhile."""
+        for name, number in {**vars(other)}.items():
+            if name != "failures":
+                setattr(self, name, getattr(self, name) + number)
+        for kind, count in {**other.failures}.items():
+            self.failures[kind] = self.failures.get(kind, 0) + count
+
+    def stats(self, flow: Flow, dialect: Dialect) -> Stats:
+        """Return the sums, beside what the client has settled on."""
+        sums = {**vars(self), "failures": {**self.failures}}
+        return Stats(
+            **sums,
+            in_flight=flow.in_flight,
+            limit=flow.limit,
+            rate=flow.rate,
+            largest=dialect.portion.largest,
+            base64=dialect.base64,
+        )
+
+
+class Tallies:
+    """Those of all calls of a client.
+
+    Args:
+        lock: Guards what is added up of calls that have ended.
+    """
+
+    def __init__(self, lock: AbstractContextManager[object] | None = None) -> None:
+        self._lock: AbstractContextManager[object] = lock or nullcontext()
+        self._ended = Tally()
+        self._open: set[Tally] = set()
+
+    def open(self) -> Tally:
+        """Return the tally of a call that begins."""
+        tally = Tally()
+        self._open.add(tally)
+        return tally
+
+    def close(self, tally: Tally) -> None:
+        """Say that a call has ended, once or more often."""
+        with self._lock:
+            if tally in self._open:
+                self._open.remove(tally)
+                self._ended.add(tally)
 
     def stats(self, flow: Flow, dialect: Dialect) -> Stats:
         """Return the sums so far, beside what the client has settled on."""
-        return Stats(**self.told(flow, dialect))
-
-    def told(self, flow: Flow, dialect: Dialect) -> dict[str, Any]:
-        """Return the same as plain values: few look at what every call has done."""
-        with self.lock:
-            sums, failures = {**self._sums}, {**self._failures}
-        return {
-            **sums,
-            "failures": failures,
-            "in_flight": flow.in_flight,
-            "limit": flow.limit,
-            "rate": flow.rate,
-            "largest": dialect.portion.largest,
-            "base64": dialect.base64,
-        }
+        whole = Tally()
+        with self._lock:
+            for tally in (self._ended, *self._open):
+                whole.add(tally)
+        return whole.stats(flow, dialect)

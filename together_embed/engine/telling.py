@@ -12,7 +12,7 @@ from together_embed.engine import wire
 from together_embed.engine.aftermath import Over
 from together_embed.engine.batching import Batch
 from together_embed.engine.plan import Plan
-from together_embed.engine.stats import BatchStats
+from together_embed.engine.stats import BatchStats, Tally
 from together_embed.engine.wire import Answer
 from together_embed.errors import EmbeddingsError
 
@@ -20,8 +20,8 @@ OnProgress = Callable[[int], object]
 """Is told how many texts more are done with."""
 OnBatch = Callable[[BatchStats], object]
 """Is told of each batch once, when nothing else is left to do about it."""
-OnEnd = Callable[[dict[str, Any]], object]
-"""Is told what the whole call has done, as the values of a `Stats`."""
+OnEnd = Callable[[Tally], object]
+"""Is told what the whole call has done."""
 
 
 class Telling:
@@ -75,10 +75,10 @@ class Telling:
         reason = error.message if isinstance(error, EmbeddingsError) else str(error)
         self._settled(batch, now, status=over.status, error=type(error), reason=reason)
 
-    def ended(self, told: Callable[[], dict[str, Any]]) -> None:
+    def ended(self, tally: Tally) -> None:
         """Tell that the call is over."""
         if self._on_end is not None:
-            self._on_end(told())
+            self._on_end(tally)
 
     def _settled(self, batch: Batch, now: float, **what: Any) -> None:
         if self._on_batch is None:
