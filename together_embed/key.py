@@ -56,16 +56,18 @@ class Key:
         source = self._source
         if source is None:
             source = os.environ.get(KEY_VARIABLE)
-        elif _has_secret(source):
-            source = source.get_secret_value()
-        elif callable(source):
-            source = source()
+        elif type(source) is not str:  # most are, and are asked for each request
+            if _has_secret(source):
+                source = source.get_secret_value()
+            elif callable(source):
+                source = source()
         before, key = self._cleaned
-        if source != before or type(source) is not str:
-            key = _clean(source)
-            self._cleaned = source, key
+        if source == before and type(source) is str:
+            return key
+        key = _clean(source)
         if key is not None and key not in self._shown:
             self._shown.append(key)
+        self._cleaned = source, key
         return key
 
     @property

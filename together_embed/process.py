@@ -68,7 +68,7 @@ class Process:
             scrub=settings.scrub,
             limit=settings.limit,
             shape=settings.shape,
-            ready=settings.require_key,
+            ready=self._require_key,
         )
         self._policy = Policy(settings.max_retries, random.random)
         self.flow = Flow(
@@ -89,6 +89,7 @@ class Process:
         share = settings.hedge
         self._hedger = None if share is None else Hedger(share, threading.Lock())
         self._last: Tally | None = None
+        self._has_key = False
         self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
@@ -135,6 +136,12 @@ class Process:
         last = self._last
         return None if last is None else last.stats(self.flow, self._dialect)
 
+    def _require_key(self) -> None:
+        """Say that a key is missing; later on, each request asks for it anyway."""
+        if not self._has_key:
+            self._settings.require_key()
+            self._has_key = True
+
     def _end(self, last: Tally) -> None:
         self._last = last
 
@@ -152,21 +159,21 @@ class Process:
 
     def sync(self) -> RequestsTransport:
         """Return the sync transport; its library is loaded only now."""
-        with self._lock:
-            if self.by_requests is None:
-                from together_embed.transports.sync_requests import RequestsTransport
+        if self.by_requests is None:
+            from together_embed.transports.sync_requests import RequestsTransport
 
-                self.by_requests = RequestsTransport(self._route)
-            return self.by_requests
+            with self._lock:
+                self.by_requests = self.by_requests or RequestsTransport(self._route)
+        return self.by_requests
 
     def asynchronous(self) -> AiohttpTransport:
         """Return the async transport; its library is loaded only now."""
-        with self._lock:
-            if self.by_aiohttp is None:
-                from together_embed.transports.async_aiohttp import AiohttpTransport
+        if self.by_aiohttp is None:
+            from together_embed.transports.async_aiohttp import AiohttpTransport
 
-                self.by_aiohttp = AiohttpTransport(self._route)
-            return self.by_aiohttp
+            with self._lock:
+                self.by_aiohttp = self.by_aiohttp or AiohttpTransport(self._route)
+        return self.by_aiohttp
 
     def close(self) -> None:
         """Close connections and files; they are opened again when they are needed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -120,18 +120,19 @@ def _check_surrogates(text: str, index: int) -> None:
         ) from None
 
 
-def cut(group: Group, max_texts: int, max_bytes: int) -> Iterator[Batch]:
+def cut(group: Group, max_texts: int, max_bytes: int) -> list[Batch]:
     """Cut what a new group lacks into batches of so many texts and bytes, at most.
 
     A text that alone is over `max_bytes` makes a batch of its own: whether it is too
     long is the server's to say. The texts have passed `check`.
     """
-    start, missing = 0, group.missing
+    batches, start, missing = [], 0, group.missing
     while start < missing:
         most = min(start + max_texts, missing)
         stop, used = _fit(group.unique, start, most, max_bytes)
-        yield Batch(group, start, stop, used)
+        batches.append(Batch(group, start, stop, used))
         start = stop
+    return batches
 
 
 def _fit(texts: Sequence[str], start: int, stop: int, size: float) -> tuple[int, int]:

@@ -165,7 +165,7 @@ class Flight:
     def drop_overdue(self, now: float) -> list[Ticket]:
         """Return the requests that had their time, whatever the transport knows."""
         timeout = self._plan.timeout
-        if timeout is None:
+        if timeout is None or not self._out:
             return []
         old = [ticket for ticket in self._out if now - ticket.sent_at >= timeout]
         for ticket in old:

@@ -215,9 +215,10 @@ class Flow:
             if self._timed[0] is line:
                 self._timed = None, 0.0
             woken = self._serve(now, line)
-            given, back = line.granted[:want], line.granted[want:]
-            line.granted = []
-            self._take_back(back)
+            given, line.granted = line.granted, []
+            if len(given) > want:
+                self._take_back(given[want:])
+                given = given[:want]
             timed, at = self._timed
         woken.discard(line)
         _wake(woken)
@@ -345,7 +346,8 @@ class Flow:
         self._latest = now
         self.holds = False
         woken: set[Line] = set()
-        while queue := self._turn():
+        while self._new or self._lines:
+            queue = self._turn()
             line = queue[0]
             want = line.want if line is asking else min(1, line.want)
             if len(line.granted) >= want:
@@ -375,7 +377,7 @@ class Flow:
     def _opens_at(self, now: float) -> float | None:
         """Return when the next request may go out: None is when another lands."""
         most = 1 if self._brake.probing else self.limit
-        if self.in_flight >= most:
+        if len(self._out) >= most:
             return self._revoke(now, most)
         return self._ready_at
 
@@ -420,7 +422,7 @@ class Flow:
     def _grant(self, line: Line, now: float) -> Permit:
         self._serial += 1
         tokens = line.size / BYTES_PER_TOKEN
-        permit = Permit(self._serial, self.in_flight + 1, now, tokens)
+        permit = Permit(self._serial, len(self._out) + 1, now, tokens)
         self._out[permit] = line
         line.granted.append(permit)
         self._jury.sent(permit)

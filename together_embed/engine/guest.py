@@ -6,7 +6,7 @@ request is parked until that lands, or has had its time; what landed is in the m
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from together_embed.engine.agenda import Agenda
@@ -151,7 +151,7 @@ class Guest:
             if want is None:  # all of it was done with before
                 return
             self._sharing.leave(want, texts)
-            for text in texts:
+            for text in texts if want.mailed else ():
                 want.mailed.pop(text, None)
             if batch is not None:
                 want.landed.pop(batch, None)
@@ -179,12 +179,17 @@ class Guest:
         """Say that an answer of others was not right: its texts are free again."""
         with self._sharing.lock:
             want = self._wants.get(delivery.group)
-            if want is not None:
-                want.mailed -= Counter(text for text, _ in delivery.wanted)
+            mailed = {} if want is None else want.mailed
+            for text, _ in delivery.wanted:
+                mailed[text] = mailed.get(text, 0) - 1
+                if mailed[text] < 1:
+                    del mailed[text]
         self.stirred = True
 
     def close(self) -> None:
         """Leave the table; what is on its way is still handed to others."""
+        if not self._wants:
+            return
         with self._sharing.lock:
             for want in self._wants.values():
                 want.gone = True

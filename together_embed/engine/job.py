@@ -94,6 +94,7 @@ class Job:
         hedger: Hedger | None = None,
     ) -> None:
         self._plan = plan
+        self._policy = policy
         self._flow = flow
         self._dialect = dialect
         self._form = form
@@ -105,7 +106,6 @@ class Job:
         self._intake = Intake(
             plan, form, prefix, self._tally, lenient=lenient, numbers=numbers
         )
-        self._aftermath = Aftermath(plan, policy, dialect, self._tally)
         self._began_at = now
         self._carried = self._recalled = False
         self._alone = 0
@@ -167,7 +167,7 @@ class Job:
         if group.missing:
             self._guest.enter(group)
             self._guest.arrange(group)
-        batches = list(batching.cut(group, plan.batch_size, plan.room))
+        batches = batching.cut(group, plan.batch_size, plan.room)
         self._added += group.count
         self._groups.add(group)
         self._agenda.add(batches)
@@ -239,7 +239,8 @@ class Job:
             return None
         expired = self._expire(now)
         self._agenda.pass_time(now)
-        again = self._flight.launch_twins(self._time_for_one(now), now)
+        seconds = self._time_for_one(now)
+        again = self._flight.launch_twins(seconds, now)
         while self._guest.mail:
             self._undigested.append(self._guest.mail[0])  # Ctrl-C may come between
             self._guest.mail.popleft()
@@ -248,9 +249,10 @@ class Job:
         want = self._want
         permits, wait = self._flow.take(self._line, want, now, self._agenda.size)
         self._flight.hold(now, held=len(permits) < want and self._flow.holds)
-        launches = [t for permit in permits if (t := self._launch(permit, now))]
+        for permit in permits:
+            again += self._launch(permit, seconds, now)
         patience = self._patience(now, wait, awaiting)
-        return Step([*again, *launches], patience, expired)
+        return Step(again, patience, expired)
 
     def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
         """Give a request's permit back, once, from any thread.
@@ -458,27 +460,22 @@ class Job:
             moments.append(self._ends_at)
         return max(0.0, min(moments) - now) if moments else None
 
-    def _next_batch(self, now: float) -> Batch | None:
-        """Return what is to go out next, no larger than the server takes."""
-        seconds = self._time_for_one(now)
+    def _launch(
+        self, permit: Permit, seconds: float | None, now: float
+    ) -> list[Ticket]:
+        """Make a request of the next batch; none where another call came first.
+
+        It is no larger than the server takes, and may last so many seconds.
+        """
         until = now + (PATIENCE if seconds is None else seconds)
         while self._agenda.ready:
             batch = self._agenda.next(*self._dialect.portion.allot())
             free = self._guest.launch(batch, until, now)
             if free is not None:
-                return free
-        return None
-
-    def _launch(self, permit: Permit, now: float) -> Ticket | None:
-        """Make a request of the next batch; None where another call came first."""
-        batch = self._next_batch(now)
-        if batch is None:
-            self._flow.land(permit, Report(Verdict.ABANDONED), now)
-            return None
-        base64 = self._dialect.base64 is not False and not batch.plain
-        return self._flight.launch(
-            batch, permit, self._time_for_one(now), now, base64=base64
-        )
+                base64 = self._dialect.base64 is not False and not free.plain
+                return [self._flight.launch(free, permit, seconds, now, base64=base64)]
+        self._flow.land(permit, Report(Verdict.ABANDONED), now)
+        return []
 
     def _time_for_one(self, now: float) -> float | None:
         if self._ends_at is None:
@@ -497,10 +494,11 @@ class Job:
 
     def _miss(self, ticket: Ticket, what: Outcome | InvalidReply, now: float) -> None:
         """Go on after a request that brought no vectors."""
+        aftermath = Aftermath(self._plan, self._policy, self._dialect, self._tally)
         if part(ticket):  # the other one is on its way
-            self._aftermath.count(ticket.batch, what)
+            aftermath.count(ticket.batch, what)
             return
-        fate = self._aftermath.decide(
+        fate = aftermath.decide(
             ticket, what, now, late=self._is_late(now), recalled=self._recalled
         )
         if isinstance(fate, Over):

@@ -105,13 +105,16 @@ class Portion:
     def __init__(self) -> None:
         self._texts = Measure()
         self._bytes = Measure()
+        self._limited = False  # a request was refused that may have been too large
         self._carried = 0  # requests, since a larger one was tried
         self._halves = 0  # of the last that was refused, to be answered
 
     @property
     def in_doubt(self) -> bool:
         """Whether it may still be a text that was refused: not both halves are back."""
-        return self._texts.in_doubt or self._bytes.in_doubt or self._halves > 0
+        return self._limited and (
+            self._texts.in_doubt or self._bytes.in_doubt or self._halves > 0
+        )
 
     @property
     def largest(self) -> int | None:
@@ -121,6 +124,8 @@ class Portion:
 
     def allot(self) -> tuple[float, float]:
         """Return how many texts and bytes the next request may hold."""
+        if not self._limited:
+            return math.inf, math.inf
         texts, size = self._texts, self._bytes
         if self._carried < PROBE or self.in_doubt:
             return texts.limit, size.limit
@@ -153,7 +158,7 @@ class Portion:
         measure = self._bytes if about_bytes else self._texts
         refused = (size, half) if about_bytes else (texts, (texts + 1) // 2)
         measure.refuse(refused)
-        self._halves = 2
+        self._limited, self._halves = True, 2
         return measure, refused
 
     def acquit(self, doubts: Iterable[Doubt]) -> None:

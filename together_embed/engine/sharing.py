@@ -13,12 +13,11 @@ A text that one call alone wants costs one entry in a table, and nothing else.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from together_embed.engine.batching import Batch
 from together_embed.engine.group import Group
@@ -79,10 +78,10 @@ class Want(Struct, eq=False):
 
     group: Group
     guest: Guest
-    flights: dict[Batch, Flight] = field(default_factory=dict)
-    landed: dict[Batch, Reply] = field(default_factory=dict)
-    shares: dict[str, Share] = field(default_factory=dict)
-    mailed: Counter[str] = field(default_factory=Counter)
+    flights: dict[Batch, Flight] = {}
+    landed: dict[Batch, Reply] = {}
+    shares: dict[str, Share] = {}
+    mailed: dict[str, int] = {}
     touched: bool = False
     gone: bool = False
 
@@ -220,7 +219,7 @@ def _post(want: Want, found: Iterable[tuple[str, Answered]]) -> None:
     """Put into a guest's mail what others' requests brought for one of its groups."""
     mail: dict[int, Delivery] = {}
     for text, (reply, count, at) in found:
-        want.mailed[text] += 1
+        want.mailed[text] = want.mailed.get(text, 0) + 1
         empty = Delivery(want.group, reply, count, [])
         mail.setdefault(id(reply), empty).wanted.append((text, at))
     want.guest.mail.extend(mail.values())

@@ -187,11 +187,11 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Add the sums of another, whose call may go on meanwhile."""
-        for name, number in {**vars(other)}.items():
-            if name != "failures":
-                setattr(self, name, getattr(self, name) + number)
-        for kind, count in {**other.failures}.items():
+        mine, theirs = vars(self), {**vars(other)}
+        for kind, count in {**theirs.pop("failures")}.items():
             self.failures[kind] = self.failures.get(kind, 0) + count
+        for name, number in theirs.items():
+            mine[name] = mine.get(name, 0) + number
 
     def stats(self, flow: Flow, dialect: Dialect) -> Stats:
         """Return the sums, beside what the client has settled on."""

@@ -100,7 +100,8 @@ class Tasks:
 
     async def _finish(self, job: Job) -> None:
         try:
-            await self._save(job)
+            if not self._orderly:  # else nothing is left
+                await self._save(job)
         finally:
             try:
                 await self._leave(job)
