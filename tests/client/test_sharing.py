@@ -256,10 +256,10 @@ def test_no_wait_of_a_sync_call_is_long_enough_to_hide_a_ctrl_c(
     steps = 0
     next_step = Job.next_step
 
-    def counted(self: Job, now: float, *, awaiting: bool = False) -> Any:
+    def counted(self: Job, now: float, **told: bool) -> Any:
         nonlocal steps
         steps += 1
-        return next_step(self, now, awaiting=awaiting)
+        return next_step(self, now, **told)
 
     monkeypatch.setattr(Job, "next_step", counted)
     monkeypatch.setattr("together_embed.transports.threads.BREATH", 0.02)

@@ -70,8 +70,7 @@ class Flight:
         base64: bool,
     ) -> Ticket:
         """Make a request that goes out now, and may take so many seconds."""
-        wanted = {"encoding_format": "base64"} if base64 else {}
-        extra = {**self._plan.extra, **wanted}
+        extra = self._plan.asking[base64]
         body = wire.encode(self._plan.model, batch.texts, extra)
         if batch.course.attempts:
             self._tally.retries += 1

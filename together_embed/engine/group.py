@@ -249,28 +249,28 @@ class Group:
         found = {i: error for at, error in refused for i in self.indices(at, at + 1)}
         return dict(sorted(found.items()))
 
-    def pieces(self) -> Iterator[tuple[int, Any]]:
-        """Yield rows that are next to each other, and errors in the place of rows.
+    def pieces(self) -> list[tuple[int, Any]]:
+        """Return rows that are next to each other, and errors in the place of rows.
 
         A list goes out in one piece.
         """
-        if not self._refused:
-            yield self.start, self.expand()
-            return
-        failures = self.failures
         rows, begun = self.expand(), 0
+        if not self._refused:
+            return [(self.start, rows)]
+        failures = self.failures
         if isinstance(rows, list):  # which hold errors as well
             rows = rows or self._form.empty(self.count, 0)
             for index, error in failures.items():
                 rows[index - self.start] = error
-            yield self.start, rows
-            return
+            return [(self.start, rows)]
+        pieces: list[tuple[int, Any]] = []
         for stop in [index - self.start for index in failures] + [self.count]:
             if stop > begun:
-                yield self.start + begun, rows[begun:stop]
+                pieces.append((self.start + begun, rows[begun:stop]))
             if stop < self.count:
-                yield self.start + stop, failures[self.start + stop]
+                pieces.append((self.start + stop, failures[self.start + stop]))
             begun = stop + 1
+        return pieces
 
     def results(self) -> Iterator[tuple[int, Any]]:
         """Yield a row of its own for each text that has one, by where it stands."""
@@ -322,7 +322,10 @@ class Groups:
     @property
     def is_missing_any(self) -> bool:
         """Whether a text has no row yet, and may still get one."""
-        return any(group.missing for group in self._groups)
+        for group in self._groups:  # noqa: SIM110 - asked at each step
+            if group.missing:
+                return True
+        return False
 
     @property
     def is_first_whole(self) -> bool:

@@ -200,7 +200,10 @@ class Job:
         In order, a group waits for its predecessors; else it comes as soon as it can.
         Where the job is lenient, an error stands in the place of a text's row.
         """
-        return [piece for group in self._groups.take() for piece in group.pieces()]
+        taken: list[tuple[int, Any]] = []
+        for group in self._groups.take():
+            taken += group.pieces()
+        return taken
 
     def partial(
         self,
@@ -220,22 +223,28 @@ class Job:
     @property
     def is_alone(self) -> bool:
         """Whether one request on its way is all that is left to do for now."""
-        left = self._agenda or self._guest.waits or self._undigested
-        lone = self._complete and len(self._flight) == 1
-        return lone and not (left or self._flight.hedges)
+        if not self._complete or self._undigested or len(self._flight) != 1:
+            return False
+        return not (self._agenda or self._guest.waits or self._flight.hedges)
 
     # What a driver asks.
 
-    def next_step(self, now: float, *, awaiting: bool = False) -> Step | None:
+    def next_step(
+        self, now: float, *, awaiting: bool = False, idle: bool = False
+    ) -> Step | None:
         """Return what to do next, or None when the job is over.
 
         Args:
             now: Seconds on the driver's clock.
             awaiting: The next group is on its way; its arrival ends the wait.
+            idle: The driver carries nothing, and may carry a request that is alone
+                itself.
         """
-        if self._is_late(now) and self._unfinished:
+        if not self._unfinished:
+            return None
+        if self._is_late(now):
             self._failure = self._failure or self._deadline_error()
-        if self._failure is not None or not self._unfinished:
+        if self._failure is not None:
             return None
         expired = self._expire(now)
         self._agenda.pass_time(now)
@@ -250,9 +259,11 @@ class Job:
         permits, wait = self._flow.take(self._line, want, now, self._agenda.size)
         self._flight.hold(now, held=len(permits) < want and self._flow.holds)
         for permit in permits:
-            again += self._launch(permit, seconds, now)
-        patience = self._patience(now, wait, awaiting)
-        return Step(again, patience, expired)
+            if ticket := self._launch(permit, seconds, now):
+                again.append(ticket)
+        if idle and self.is_alone:
+            return Step(again, None, expired, alone=True)
+        return Step(again, self._patience(now, wait, awaiting), expired)
 
     def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
         """Give a request's permit back, once, from any thread.
@@ -270,7 +281,7 @@ class Job:
             self._flight.time(ticket, seconds)
         told = report(outcome, seconds, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
-        ticket.serves = self._flow.serves(now)
+        ticket.serves = not right and self._flow.serves(now)
         if right or self._flight.is_last(ticket):
             self._guest.land(ticket.batch, outcome if right else None)  # type: ignore[arg-type]
 
@@ -375,8 +386,8 @@ class Job:
     def _is_wide_enough(self, block: Any) -> bool:
         """Take the width of the first rows; tell whether they can be cut as asked."""
         self._width = self._width or len(block[0])
-        narrow = self._too_narrow(self._width)
-        self._failure = self._failure or narrow
+        if narrow := self._too_narrow(self._width):
+            self._failure = self._failure or narrow
         return narrow is None
 
     def _too_narrow(self, width: int) -> ConfigurationError | None:
@@ -462,8 +473,8 @@ class Job:
 
     def _launch(
         self, permit: Permit, seconds: float | None, now: float
-    ) -> list[Ticket]:
-        """Make a request of the next batch; none where another call came first.
+    ) -> Ticket | None:
+        """Make a request of the next batch; None where another call came first.
 
         It is no larger than the server takes, and may last so many seconds.
         """
@@ -473,9 +484,9 @@ class Job:
             free = self._guest.launch(batch, until, now)
             if free is not None:
                 base64 = self._dialect.base64 is not False and not free.plain
-                return [self._flight.launch(free, permit, seconds, now, base64=base64)]
+                return self._flight.launch(free, permit, seconds, now, base64=base64)
         self._flow.land(permit, Report(Verdict.ABANDONED), now)
-        return []
+        return None
 
     def _time_for_one(self, now: float) -> float | None:
         if self._ends_at is None:

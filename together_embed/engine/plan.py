@@ -75,10 +75,14 @@ class Plan:
     ready: Callable[[], object] | None = None
 
     @cached_property
+    def asking(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The further fields of a request for floats, and of one for base64."""
+        return self.extra, {**self.extra, "encoding_format": "base64"}
+
+    @cached_property
     def room(self) -> int:
         """Bytes of texts that fit into a body beside its other fields."""
-        fields = {**self.extra, "encoding_format": "base64"}
-        return self.max_batch_bytes - len(wire.encode(self.model, [], fields))
+        return self.max_batch_bytes - len(wire.encode(self.model, [], self.asking[1]))
 
 
 class Ticket(Struct, eq=False):
@@ -120,8 +124,10 @@ class Step(Struct, frozen=True):
         launches: Requests to send now.
         patience: Seconds to wait for a landing or a wake; None means without end.
         expired: Requests whose time is over: nobody waits for them any more.
+        alone: The one request to send is all that there is to do, and to wait for.
     """
 
     launches: list[Ticket]
     patience: float | None
     expired: list[Ticket]
+    alone: bool = False

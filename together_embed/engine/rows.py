@@ -88,11 +88,12 @@ class Lists:
         """Return a list for each embedding."""
         block = []
         for number, embedding in enumerate(embeddings):
-            found = _width(embedding, number)
+            plain = embedding if isinstance(embedding, list) else None
+            found = _width(embedding, number) if plain is None else len(plain)
             width = width or found
             if not found or found != width:
                 raise _mismatch(embeddings, number, width)
-            block.append(_floats(embedding, number))
+            block.append(plain or _floats(embedding, number))
         spare(block)
         return block
 

@@ -87,14 +87,15 @@ class Tasks:
         """Do what comes next; tell whether the job is over."""
         if self._inbox:
             self._hear(job)  # as it is with threads
-        step = job.next_step(clock(), awaiting=self._pull is not None)
+        awaiting, idle = self._pull is not None, not self._tasks
+        step = job.next_step(clock(), awaiting=awaiting, idle=idle)
         if step is None:
             return True
-        alone = await self._start(job, step)
+        await self._start(job, step)
         job.digest(clock())
         if job.fresh:
             await self._keep(job)
-        if not alone:
+        if not step.alone:
             await self._wait(job, step.patience)
         return False
 
@@ -188,25 +189,24 @@ class Tasks:
                 raise
             job.kept()
 
-    async def _start(self, job: Job, step: Step) -> bool:
-        """Set off what the step names; tell whether it was all, and is over."""
+    async def _start(self, job: Job, step: Step) -> None:
+        """Set off what the step names; who is alone is over then."""
         for ticket in step.expired:
             if task := self._tasks.get(ticket):
                 task.cancel()
             job.release(ticket, None, clock())
-        if job.is_alone and not self._tasks:
+        if step.alone:
             (ticket,) = step.launches
             outcome = await self._transport.send(ticket.body, ticket.seconds)
             self._inbox.append((ticket, outcome))
             self._hear(job)
-            return True
+            return
         for ticket in step.launches:
             task = self._loop.create_task(self._carry(job, ticket))
             self._tasks[ticket] = task
             task.add_done_callback(partial(self._forget, ticket))
         if step.launches:
             await asyncio.sleep(0)  # let them write before anything is decoded
-        return False
 
     def _forget(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
         del self._tasks[ticket]

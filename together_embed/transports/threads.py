@@ -69,13 +69,13 @@ class Threads:
                 # Whoever has the rows, or the source, may have held us up for long:
                 # what came in that time is no late answer.
                 self._hear(job)
-                step = job.next_step(clock())
+                step = job.next_step(clock(), idle=not self._handed)
                 if step is None:
                     break
-                alone = self._start(job, step)
+                self._start(job, step)
                 job.digest(clock())
                 self._keep(job)
-                if not alone:
+                if not step.alone:
                     self._wait(job, step.patience)
                 yield from job.take()
             yield from job.take()
@@ -136,20 +136,19 @@ class Threads:
                 raise
             job.kept()
 
-    def _start(self, job: Job, step: Step) -> bool:
-        """Set off what the step names; tell whether it was all, and is over."""
-        if job.is_alone and not self._handed:
+    def _start(self, job: Job, step: Step) -> None:
+        """Set off what the step names; who is alone is over then."""
+        if step.alone:
             (ticket,) = step.launches
             landing = ticket, self._transport.send(ticket.body, ticket.seconds)
             self._landed.append(landing)
             self._hear(job)
-            return True
+            return
         for ticket in step.launches:
             self._outbox.put(ticket)
             self._handed.add(ticket)
             if len(self._handed) > self._threads:
                 self._hire(job)
-        return False
 
     def _hire(self, job: Job) -> None:
         worker = threading.Thread(
