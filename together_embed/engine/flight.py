@@ -27,6 +27,9 @@ class Flight:
         line: The job's place there.
         tally: Counts what is sent.
         hedger: What may be sent a second time, or None.
+
+    Attributes:
+        hedges: Whether a request may get a twin.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Flight:
         self._flow = flow
         self._line = line
         self._tally = tally
+        self.hedges = hedger is not None
         self._hedger = hedger
         self._hedges = None if hedger is None else Hedges(hedger)
         self._out: dict[Ticket, None] = {}  # what is not over, the oldest first
@@ -54,11 +58,6 @@ class Flight:
     def permits(self) -> list[Ticket]:
         """The requests that hold one, over or not."""
         return list(self._permits)
-
-    @property
-    def hedges(self) -> bool:
-        """Whether a request may get a twin."""
-        return self._hedger is not None
 
     def launch(
         self,
@@ -164,7 +163,7 @@ class Flight:
     def drop_overdue(self, now: float) -> list[Ticket]:
         """Return the requests that had their time, whatever the transport knows."""
         timeout = self._plan.timeout
-        if timeout is None or not self._out:
+        if timeout is None:
             return []
         old = [ticket for ticket in self._out if now - ticket.sent_at >= timeout]
         for ticket in old:

@@ -166,7 +166,8 @@ class Job:
             self._guest.settle(group, group.unique[group.missing :])
         if group.missing:
             self._guest.enter(group)
-            self._guest.arrange(group)
+            if self._guest.touched:
+                self._guest.arrange(group)
         batches = batching.cut(group, plan.batch_size, plan.room)
         self._added += group.count
         self._groups.add(group)
@@ -246,10 +247,11 @@ class Job:
             self._failure = self._failure or self._deadline_error()
         if self._failure is not None:
             return None
-        expired = self._expire(now)
+        hedges = self._flight.hedges
+        expired = self._expire(now) if hedges or self._flight else []
         self._agenda.pass_time(now)
         seconds = self._time_for_one(now)
-        again = self._flight.launch_twins(seconds, now)
+        launches = self._flight.launch_twins(seconds, now) if hedges else []
         while self._guest.mail:
             self._undigested.append(self._guest.mail[0])  # Ctrl-C may come between
             self._guest.mail.popleft()
@@ -260,10 +262,10 @@ class Job:
         self._flight.hold(now, held=len(permits) < want and self._flow.holds)
         for permit in permits:
             if ticket := self._launch(permit, seconds, now):
-                again.append(ticket)
+                launches.append(ticket)
         if idle and self.is_alone:
-            return Step(again, None, expired, alone=True)
-        return Step(again, self._patience(now, wait, awaiting), expired)
+            return Step(launches, None, expired, alone=True)
+        return Step(launches, self._patience(now, wait, awaiting), expired)
 
     def release(self, ticket: Ticket, outcome: Outcome | None, now: float) -> None:
         """Give a request's permit back, once, from any thread.
@@ -277,7 +279,7 @@ class Job:
             return
         seconds = now - ticket.sent_at
         right = isinstance(outcome, Reply) and outcome.status == 200
-        if right or ticket.beaten:
+        if self._flight.hedges and (right or ticket.beaten):
             self._flight.time(ticket, seconds)
         told = report(outcome, seconds, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
@@ -333,7 +335,8 @@ class Job:
         if self._plan.keeps:
             self.fresh.append(Fresh(batch.texts, answer, batch.group, batch))
         self._undigested.popleft()
-        self._flight.beat_twin(ticket)
+        if ticket.twin is not None:
+            self._flight.beat_twin(ticket)
         if not self._is_wide_enough(block):
             return
         self._dialect.portion.carried(count, batch.size)

@@ -213,8 +213,6 @@ def _infinite(number: int) -> InvalidReply:
 
 
 def _floats(embedding: Embedding, number: int) -> Row:
-    if isinstance(embedding, list):
-        return embedding
     if not isinstance(embedding, bytes):
         return [*map(float, embedding)]
     row = _numbers("f", embedding)

@@ -227,7 +227,7 @@ async def _read(response: aiohttp.ClientResponse) -> Outcome:
         return Lost(Cause.TOO_LARGE, f"over {bound} bytes")
     pieces: list[bytes] = []
     size = 0
-    async for piece in response.content.iter_any():
+    while piece := await response.content.readany():
         pieces.append(piece)
         size += len(piece)
         if size > bound:
