@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from together_embed import learned
@@ -68,7 +69,7 @@ class Process:
             scrub=settings.scrub,
             limit=settings.limit,
             shape=settings.shape,
-            ready=self._require_key,
+            ready=cache(settings.require_key),  # until it has passed once
         )
         self._policy = Policy(settings.max_retries, random.random)
         self.flow = Flow(
@@ -89,7 +90,6 @@ class Process:
         share = settings.hedge
         self._hedger = None if share is None else Hedger(share, threading.Lock())
         self._last: Tally | None = None
-        self._has_key = False
         self.memory = _memory(settings)
         self.by_requests: RequestsTransport | None = None
         self.by_aiohttp: AiohttpTransport | None = None
@@ -135,12 +135,6 @@ class Process:
         """The same of the call that ended last, if one has."""
         last = self._last
         return None if last is None else last.stats(self.flow, self._dialect)
-
-    def _require_key(self) -> None:
-        """Say that a key is missing; later on, each request asks for it anyway."""
-        if not self._has_key:
-            self._settings.require_key()
-            self._has_key = True
 
     def _end(self, last: Tally) -> None:
         self._last = last
