@@ -292,14 +292,15 @@ class Job:
         self.release(ticket, outcome, now)
         if ticket.over:
             return
-        right = isinstance(outcome, Reply) and outcome.status == 200
+        reply = outcome if isinstance(outcome, Reply) else None
+        right = reply is not None and reply.status == 200
         ticket.over = True  # Python hears no Ctrl-C between this and the next
         if right:
-            self._undigested.append((ticket, outcome))  # type: ignore[arg-type]
+            self._undigested.append((ticket, reply))  # type: ignore[arg-type]
         self._flight.remove(ticket)
-        if isinstance(outcome, Reply):
-            carried = outcome.carried
-            received = len(outcome.body) if carried is None else carried
+        if reply is not None:
+            carried = reply.carried
+            received = len(reply.body) if carried is None else carried
             ticket.batch.course.received += received
             self._tally.received_bytes += received
         if not right:

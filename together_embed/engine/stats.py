@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from operator import add
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
+from msgspec.structs import asdict, astuple
 
 if TYPE_CHECKING:
     from together_embed.engine.flow import Flow
@@ -158,44 +160,45 @@ class Course(Struct):
         return Course(self.started_at, self.attempts)
 
 
-class Tally:
-    """What one call has done, as in `Stats`; only what is not 0 takes up room.
+class Tally(Struct, eq=False):
+    """What one call has done, as in `Stats`.
 
     The call alone adds to it, and needs no lock for that.
     """
 
-    calls = 0
-    seconds = 0.0
-    requests = 0
-    retries = 0
-    hedged = 0
-    refused = 0
-    failed = 0
-    invalid = 0
-    texts = 0
-    duplicates = 0
-    recalled = 0
-    shared = 0
-    long = 0
-    sent_bytes = 0
-    received_bytes = 0
-    waited = 0.0
-    tokens = 0
+    calls: int = 0
+    seconds: float = 0.0
+    requests: int = 0
+    retries: int = 0
+    hedged: int = 0
+    refused: int = 0
+    failed: int = 0
+    invalid: int = 0
+    texts: int = 0
+    duplicates: int = 0
+    recalled: int = 0
+    shared: int = 0
+    long: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    waited: float = 0.0
+    tokens: int = 0
+    failures: dict[str, int] = {}
 
-    def __init__(self) -> None:
-        self.failures: dict[str, int] = {}
-
-    def add(self, other: Tally) -> None:
-        """Add the sums of another, whose call may go on meanwhile."""
-        mine, theirs = vars(self), {**vars(other)}
-        for kind, count in {**theirs.pop("failures")}.items():
-            self.failures[kind] = self.failures.get(kind, 0) + count
-        for name, number in theirs.items():
-            mine[name] = mine.get(name, 0) + number
+    def __add__(self, other: Tally) -> Tally:
+        """Return the sums of both, whose calls may go on meanwhile."""
+        *mine, failures = astuple(self)
+        *theirs, more = astuple(other)
+        both = {**failures}
+        for kind, count in {**more}.items():
+            both[kind] = both.get(kind, 0) + count
+        sums = [*map(add, mine, theirs), both]
+        return Tally(*sums)
 
     def stats(self, flow: Flow, dialect: Dialect) -> Stats:
         """Return the sums, beside what the client has settled on."""
-        sums = {**vars(self), "failures": {**self.failures}}
+        failures = {**self.failures}
+        sums = {**asdict(self), "tokens": self.tokens or None, "failures": failures}
         return Stats(
             **sums,
             in_flight=flow.in_flight,
@@ -228,13 +231,12 @@ class Tallies:
         """Say that a call has ended, once or more often."""
         with self._lock:
             if tally in self._open:
+                ended = self._ended + tally
                 self._open.remove(tally)
-                self._ended.add(tally)
+                self._ended = ended
 
     def stats(self, flow: Flow, dialect: Dialect) -> Stats:
         """Return the sums so far, beside what the client has settled on."""
-        whole = Tally()
         with self._lock:
-            for tally in (self._ended, *self._open):
-                whole.add(tally)
+            whole = sum([*self._open], self._ended)
         return whole.stats(flow, dialect)
