@@ -81,7 +81,7 @@ def listed(texts: Iterable[str]) -> list[str]:
         TypeError: A bare string, or nothing that holds texts.
     """
     bare = isinstance(texts, (str, bytes))
-    if bare or not isinstance(texts, Iterable):
+    if bare or not isinstance(texts, (list, Iterable)):  # of a list it is seen at once
         kind = f"{'bare ' if bare else ''}{type(texts).__name__}"
         raise TypeError(f"texts is a {kind}; hand over a list of strings")
     return [*texts]

@@ -221,7 +221,8 @@ class Flow:
                 given = given[:want]
             timed, at = self._timed
         woken.discard(line)
-        _wake(woken)
+        if woken:
+            _wake(woken)
         return given, max(0.0, at - now) if timed is line else None
 
     def take_beyond(self, line: Line, now: float) -> Permit | None:
@@ -253,7 +254,8 @@ class Flow:
             self._out.pop(permit, None)
             expected = self._learn(permit, report, now)
             woken = self._serve(now)
-        _wake(woken)
+        if woken:
+            _wake(woken)
         return expected
 
     # What reports teach.

@@ -76,7 +76,7 @@ class Group:
         self.recalled = self.width = 0
         self.lengths: dict[int, int] = {}
         self._form = form
-        self._shape = shape
+        self._shape = shape or None
         self._joints = Joints(places, weights, len(first)) if weights else None
         if self._joints is not None:
             places = self._joints.places
@@ -196,10 +196,13 @@ class Group:
         """
         if self._known.count(0, start, start + len(block)) < len(block):
             return self._put_some(start, block, width)
+        rows = block
+        if self._shape is not None:
+            rows, width = self._shape.block(block), self._shape.width(width)
         if self._rows is None:
-            self._rows = self._form.empty(len(self._known), self._shape.width(width))
+            self._rows = self._form.empty(len(self._known), width)
         stop = start + len(block)
-        self._rows[start:stop] = self._shape.block(block)
+        self._rows[start:stop] = rows
         self.missing -= len(block)
         self._known[start:stop] = b"\1" * len(block)
         if self._times is None:
@@ -224,7 +227,7 @@ class Group:
             return
         for place, row in enumerate(block, start):
             for slot, joined in self._joints.put(place, row):
-                self._rows[slot] = self._shape.row(joined)
+                self._rows[slot] = self._shape.row(joined) if self._shape else joined
                 self._known[slot] = 1
                 yield slot
 

@@ -188,9 +188,8 @@ class Threads:
 
     def _hear(self, job: Job) -> None:
         """Take in what has landed, without waiting for more."""
-        with suppress(Empty):
-            while True:
-                self._bell.get_nowait()
+        while not self._bell.empty():  # nobody else takes from it
+            self._bell.get_nowait()
         while self._landed:
             ticket, outcome = self._landed[0]  # stays there until it is taken in
             job.receive(ticket, outcome, clock())
