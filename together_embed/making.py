@@ -6,10 +6,10 @@ field has changed; threads that start together share one.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
-from collections.abc import Callable
-from operator import attrgetter
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from together_embed.client import EmbeddingsClient
@@ -68,20 +68,21 @@ class Options(TypedDict, total=False):
     on_batch: OnBatch | None
 
 
-_NAMES = (*Options.__annotations__,)
-_options = attrgetter(*_NAMES)
-
-
 class Made:
     """A client, and what it was made of; at first, nothing of nothing.
 
     Objects are equal where their fields are, whichever clients they have. A deep copy,
     and what was pickled, make their own.
+
+    Attributes:
+        settings: What the client was made from.
+        fields: What all fields were when that was last looked at.
     """
 
     client: EmbeddingsClient
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        self.fields: dict[str, Any] | None = None
         self.settings = settings
         if settings is not None:
             self.client = EmbeddingsClient(**settings)
@@ -97,6 +98,11 @@ class Made:
 
     def __reduce__(self) -> tuple[type[Made], tuple[()]]:
         return Made, ()
+
+
+def _apart(value: Any) -> Any:
+    """Return a value that stays as it is when what the user holds is changed."""
+    return copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
 
 
 class OfFields(Closing):
@@ -115,19 +121,20 @@ class OfFields(Closing):
         return {
             "headers": dict(self.default_headers or {}),
             "query": dict(self.default_query or {}),
-            **dict(zip(_NAMES, _options(self), strict=True)),
+            **{name: getattr(self, name) for name in Options.__annotations__},
         }
 
     @property
     def client(self) -> EmbeddingsClient:
         """The client that the current fields stand for."""
-        settings = self._settings()
         made = self._made
-        if made.settings != settings:
+        if made.fields != vars(self):  # each call asks: it is worked out but once
             with lock():
-                made = self._made
+                fields = {name: _apart(value) for name, value in vars(self).items()}
+                made, settings = self._made, self._settings()
                 if made.settings != settings:
                     made = self._made = Made(settings)
+                made.fields = fields
         return made.client
 
     @property

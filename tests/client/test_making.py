@@ -31,3 +31,21 @@ def test_a_child_forked_while_a_client_was_made_makes_its_own(name: str) -> None
     if child.exitcode is None:
         child.kill()
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("LangChain", "show_progress_bar"), ("LlamaIndex", "num_workers")],
+)
+def test_a_client_stays_the_same_until_a_field_of_its_own_changes(
+    name: str, other: str
+) -> None:
+    model = MODELS[name].model_copy()
+    client = model.client
+    setattr(model, other, 1)
+    assert model.client is client
+    model.default_headers = {"X-Team": "one"}
+    assert model.client.settings.headers == {"X-Team": "one"}
+    model.default_headers["X-Team"] = "two"  # in the user's own mapping
+    assert model.client.settings.headers == {"X-Team": "two"}
+    assert model.client is model.client is not client
