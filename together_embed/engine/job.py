@@ -94,7 +94,6 @@ class Job:
         hedger: Hedger | None = None,
     ) -> None:
         self._plan = plan
-        self._policy = policy
         self._flow = flow
         self._dialect = dialect
         self._form = form
@@ -106,6 +105,7 @@ class Job:
         self._intake = Intake(
             plan, form, prefix, self._tally, lenient=lenient, numbers=numbers
         )
+        self._aftermath = Aftermath(plan, policy, dialect, self._tally)
         self._began_at = now
         self._carried = self._recalled = False
         self._alone = 0
@@ -509,11 +509,10 @@ class Job:
 
     def _miss(self, ticket: Ticket, what: Outcome | InvalidReply, now: float) -> None:
         """Go on after a request that brought no vectors."""
-        aftermath = Aftermath(self._plan, self._policy, self._dialect, self._tally)
         if part(ticket):  # the other one is on its way
-            aftermath.count(ticket.batch, what)
+            self._aftermath.count(ticket.batch, what)
             return
-        fate = aftermath.decide(
+        fate = self._aftermath.decide(
             ticket, what, now, late=self._is_late(now), recalled=self._recalled
         )
         if isinstance(fate, Over):
