@@ -28,7 +28,7 @@ MEASURES: dict[str, Callable[[Result], float]] = {
     "CPU": lambda run: run["cpu"] / run["texts"],
     "wall": lambda run: run["wall"] / run["texts"],
     # Of a query: without the time that the server took.
-    "above": lambda run: (run["wall"] - run["server"]["served"]) / run["texts"],
+    "latency": lambda run: (run["wall"] - run["server"]["served"]) / run["texts"],
     "hold": lambda run: run["hold"] * 1e3,
     "peak": lambda run: run["peak_mb"],
     "share": lambda run: run["server"]["share"],
@@ -121,9 +121,9 @@ def _texts(client: str, server: str = "float") -> Spot:
 
 
 def _lists() -> list[Goal]:
-    title = "Lists, float answers, {}: of {} by hand"
+    title = "Lists from JSON floats, {}, relative to {} by hand"
     async_, sync = title.format("async", "aiohttp"), title.format("sync", "requests")
-    packed = "Lists, base64 answers: of the same floors, on floats"
+    packed = "Lists from base64, relative to JSON floats by hand"
     goals = [
         Goal(async_, name, _texts(f"{key}, async"), 1.05, than=_texts(FLOOR))
         for name, key in OURS.items()
@@ -132,7 +132,7 @@ def _lists() -> list[Goal]:
         Goal(sync, name, _texts(f"{key}, sync"), 0.9, than=_texts(FLOOR_SYNC))
         for name, key in OURS.items()
     ]
-    beside = "Lists, float answers: of the Rust client"
+    beside = "Lists from JSON floats, relative to the Rust client"
     for colour, rust in (("async", RUST), ("sync", SYNC_RUST)):
         ours = _texts(f"together-embed, {colour}")
         goals.append(Goal(beside, f"core, {colour}", ours, 1.0, than=_texts(rust)))
@@ -146,7 +146,7 @@ def _lists() -> list[Goal]:
 
 
 def _arrays() -> list[Goal]:
-    title = "float32 arrays: of the Rust client, on floats"
+    title = "float32 arrays, relative to the Rust client on JSON floats"
     goals = []
     names = {"float": "float (by simdjson)", "base64": "base64"}
     for server, target in (("float", 1.0), ("base64", 0.5)):
@@ -165,11 +165,11 @@ def _queries() -> list[Goal]:
         for name, key in OURS.items():
             goals.append(
                 Goal(
-                    f"One query, warm, {colour}: of {library} by hand",
+                    f"One warm query, {colour}, relative to {library} by hand",
                     name,
                     Spot("queries", "instant", f"{key}, {colour}, query"),
                     1.15,
-                    ("CPU", "above"),
+                    ("CPU", "latency"),
                     Spot("queries", "instant", f"{floor}, query"),
                 )
             )
@@ -177,7 +177,7 @@ def _queries() -> list[Goal]:
 
 
 def _holds() -> list[Goal]:
-    title = "The longest hold of the event loop"
+    title = "Longest time the event loop is blocked"
     spots = [("core, base64", "base64", "core")]
     spots += [(f"{name}, floats", "float", name) for name in OURS]
     return [
@@ -197,11 +197,11 @@ def _limits() -> list[Goal]:
     goals = []
     for name in LIMITS:
         spot = Spot("limits", name, ADAPTIVE)
-        share = "Share of what a limit lets through, nothing set"
+        share = "Share of what a rate or concurrency limit allows, nothing set"
         goals.append(Goal(share, name, spot, 0.95, ("share",), least=True, unit="%"))
     for name in LIMITS:
         spot = Spot("limits", name, ADAPTIVE)
-        refused = "Requests refused there, after the first ten"
+        refused = "Requests refused (429) there, after the first ten"
         goals.append(Goal(refused, name, spot, 0.02, ("refused",), unit="%"))
     return goals
 
@@ -213,7 +213,7 @@ def _rivals() -> list[Goal]:
     )
     return [
         Goal(
-            f"Texts a second: times those of {rival}",
+            f"Texts per second, as a multiple of {rival}",
             f"{name}, {colour}",
             _texts(f"{OURS[name]}, {colour}"),
             target,

@@ -16,16 +16,16 @@ from report import spelled, verdict
 ROOT = Path(__file__).resolve().parent.parent
 JSON = "docs/benchmark.json"
 IN_SHORT = (
-    ("Lists, float answers, async: of aiohttp by hand", "core"),
-    ("Lists, float answers, sync: of requests by hand", "core"),
-    ("Lists, base64 answers: of the same floors, on floats", "core, async"),
-    ("float32 arrays: of the Rust client, on floats", "base64, async"),
-    ("One query, warm, sync: of requests by hand", "core"),
-    ("The longest hold of the event loop", "core, floats"),
+    ("Lists from JSON floats, async, relative to aiohttp by hand", "core"),
+    ("Lists from JSON floats, sync, relative to requests by hand", "core"),
+    ("Lists from base64, relative to JSON floats by hand", "core, async"),
+    ("float32 arrays, relative to the Rust client on JSON floats", "base64, async"),
+    ("One warm query, sync, relative to requests by hand", "core"),
+    ("Longest time the event loop is blocked", "core, floats"),
     ("Peak memory of a stream into a .npy file", "1,000,000 texts"),
-    ("Share of what a limit lets through, nothing set", "8 in flight"),
-    ("Texts a second: times those of langchain-together", "LangChain, sync"),
-    ("Texts a second: times those of llama-index-together", "LlamaIndex, sync"),
+    ("Share of what a rate or concurrency limit allows, nothing set", "8 in flight"),
+    ("Texts per second, as a multiple of langchain-together", "LangChain, sync"),
+    ("Texts per second, as a multiple of llama-index-together", "LlamaIndex, sync"),
 )
 """The goals that the README shows."""
 

@@ -180,7 +180,8 @@ def _spell(indices: tuple[int, ...]) -> str:
     if last - first + 1 == len(indices):
         return f"inputs {first} to {last}"
     shown = ", ".join(map(str, indices[:5]))
-    return f"inputs {shown}{', …' if len(indices) > 5 else ''}, {len(indices)} in all"
+    more = f", … ({len(indices)} in all)" if len(indices) > 5 else ""
+    return f"inputs {shown}{more}"
 
 
 class ConfigurationError(EmbeddingsError, ValueError):
