@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from together_embed.store import Store, StoreWarning, database
+from together_embed.store import Store, StoreWarning, database, schema
 
 from .rows import items, key, row
 
@@ -56,6 +56,26 @@ def test_several_processes_write_at_once_and_nothing_is_lost(
             worker.join()
         assert [worker.exitcode for worker in workers] == [0] * 4
         assert store.get([key(n) for n in range(900)]) == [row(n) for n in range(900)]
+
+
+def test_whoever_looks_while_the_file_is_made_finds_nothing_or_a_store(
+    path: Path,
+) -> None:
+    sizes = set()
+
+    class Watched(sqlite3.Connection):
+        def execute(self, *words: str) -> sqlite3.Cursor:
+            try:
+                return super().execute(*words)
+            finally:
+                sizes.add(path.stat().st_size)
+                if path.stat().st_size:
+                    schema.check_header(str(path))
+
+    link = sqlite3.connect(path, isolation_level=None, factory=Watched)
+    schema.create(link, str(path))
+    link.close()
+    assert min(sizes) == 0 < max(sizes)
 
 
 PUT_ONE = f"""

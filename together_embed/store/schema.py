@@ -101,8 +101,9 @@ def create(link: sqlite3.Connection, path: str) -> None:
         StoreError: The file has turned into something else.
     """
     link.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    link.execute("BEGIN")
+    # It writes: outside of a transaction, it would leave a file that is nobody's yet.
     link.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    link.execute("BEGIN IMMEDIATE")
     if not _ask(link, "SELECT count(*) FROM sqlite_master"):
         link.execute(f"PRAGMA application_id = {APPLICATION}")
         link.execute(f"PRAGMA user_version = {VERSION}")
