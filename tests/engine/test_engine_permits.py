@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.virtual import Ask, Served, World, bad, good, lost, vector
 from together_embed.engine.outcome import Cause, Reply
-from together_embed.errors import EmbeddingsError
+from together_embed.errors import AuthenticationError, EmbeddingsError
 
 PASSING: list[Served] = [
     *(lost(cause) for cause in Cause if cause not in (Cause.CRASH, Cause.TOO_LARGE)),
@@ -121,6 +122,23 @@ def test_a_request_gives_its_permit_back_though_nobody_drives_its_job() -> None:
     world.land(all_of_it=True)
     idle.job.digest(world.now)
     assert world.embed(["query"]) == [vector("query")]
+
+
+def test_between_a_failure_and_its_verdict_nothing_goes_out() -> None:
+    world = World(limit=1, batch_size=1)
+    run = world.start([["a", "b", "c"]])
+    world._turn(run)
+    (ticket,) = run.job._flight
+    run.job.release(ticket, bad(401), world.now)  # the thread that carried it
+    step = run.job.next_step(world.now)  # the caller's, which has not heard of it yet
+    assert step is not None
+    assert not step.launches
+    run.job.receive(ticket, bad(401), world.now)
+    assert run.job.next_step(world.now) is None
+    with pytest.raises(AuthenticationError):
+        run.job.result()
+    run.job.close(world.now)
+    assert world.held == 0
 
 
 def test_a_permit_is_given_back_once_however_often_it_is_released() -> None:

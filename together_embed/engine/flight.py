@@ -44,6 +44,7 @@ class Flight:
         self._hedges = None if hedger is None else Hedges(hedger)
         self._out: dict[Ticket, None] = {}  # what is not over, the oldest first
         self._permits: set[Ticket] = set()
+        self._missed: set[Ticket] = set()
         self._beaten: list[Ticket] = []
         self._held_since: float | None = None
         self._held = 0.0  # seconds, since something was launched
@@ -58,6 +59,11 @@ class Flight:
     def permits(self) -> list[Ticket]:
         """The requests that hold one, over or not."""
         return list(self._permits)
+
+    @property
+    def awaits_verdict(self) -> bool:
+        """Whether a request has failed of which the job was not told yet."""
+        return bool(self._missed)
 
     def launch(
         self,
@@ -131,6 +137,14 @@ class Flight:
         except KeyError:
             return False
         return True
+
+    def miss(self, ticket: Ticket) -> None:
+        """Hear that a request failed, from any thread, before its permit is free."""
+        self._missed.add(ticket)
+
+    def tell(self, ticket: Ticket) -> None:
+        """Hear that the job was told of a request."""
+        self._missed.discard(ticket)
 
     def is_last(self, ticket: Ticket) -> bool:
         """Whether no other request for the same batch holds a permit."""

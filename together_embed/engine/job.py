@@ -281,6 +281,8 @@ class Job:
         right = isinstance(outcome, Reply) and outcome.status == 200
         if self._flight.hedges and (right or ticket.beaten):
             self._flight.time(ticket, seconds)
+        if outcome is not None and not right:
+            self._flight.miss(ticket)  # the permit is free before the driver is here
         told = report(outcome, seconds, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
         ticket.serves = not right and self._flow.serves(now)
@@ -290,6 +292,7 @@ class Job:
     def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Take what became of a request."""
         self.release(ticket, outcome, now)
+        self._flight.tell(ticket)
         if ticket.over:
             return
         reply = outcome if isinstance(outcome, Reply) else None
@@ -453,6 +456,8 @@ class Job:
         Where answers are kept, it is one: a crash then costs no more than that.
         """
         ready = self._agenda.ready
+        if self._flight.awaits_verdict:  # which may be the end of the call
+            return 0
         if self._dialect.portion.in_doubt:
             return 0 if self._flight else min(1, ready)
         limit = self._flow.limit
@@ -504,6 +509,7 @@ class Job:
         for ticket in old:
             lost = Lost(Cause.TIMEOUT, f"after {self._plan.timeout:g} s")
             self.release(ticket, lost, now)
+            self._flight.tell(ticket)
             self._miss(ticket, lost, now)
         return beaten + old
 
