@@ -143,7 +143,8 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
             _refuse(name, value)
         elif field not in fields:
             unknown[name] = value
-        elif settled.setdefault(field, value) == value:
+        elif field not in settled or settled[field] == value:
+            settled.setdefault(field, value)
             spelled[field] = name
         else:
             raise ConfigurationError(

@@ -24,9 +24,8 @@ def absolute(path: str | os.PathLike[str]) -> str:
     except (TypeError, UnicodeError):
         name = ""
     if name in ("", ":memory:") or "\0" in name:
-        raise ConfigurationError(
-            f"a cache needs the path of a file, and {str(path)[:40]!r} is none"
-        )
+        shown = repr(path[:40]) if isinstance(path, str) else type(path).__name__
+        raise ConfigurationError(f"a cache needs a file's path, and {shown} is none")
     return os.path.abspath(os.path.expanduser(name))
 
 
