@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
+
+import pytest
 
 from simulation import chart
 from simulation.measure import Result
@@ -35,7 +38,11 @@ def test_names_and_refusals_are_written_out() -> None:
     assert "12.3%" in words
 
 
-def test_what_is_followed_is_drawn_beside_what_would_be_ideal() -> None:
+def test_what_is_followed_is_drawn_beside_what_would_be_ideal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = [replace(regime, seconds=10.0) for regime in chart.REGIMES]
+    monkeypatch.setattr(chart, "REGIMES", short)
     picture = ElementTree.fromstring(chart.following())
     lines = [line.get("class") for line in picture.iter(f"{SVG}polyline")]
     assert lines == ["ideal", "line"] * len(chart.FOLLOWED)
