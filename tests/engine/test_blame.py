@@ -28,10 +28,10 @@ class Court:
             self.jury.sent(permit)
         return permit
 
-    def judge(self, level: int, *, steady: bool = True) -> bool:
+    def judge(self, level: int, *, steady: bool = True, wary: bool = False) -> bool:
         """Refuse one more, sent with so many in flight."""
         permit = self.send([level])
-        found = self.jury.judge(permit, TRIP, steady=steady)
+        found = self.jury.judge(permit, TRIP, steady=steady, wary=wary)
         self.jury.strike(permit)
         return found
 
@@ -106,6 +106,30 @@ def test_an_opinion_is_given_up_after_two_votes_more_for_the_other() -> None:
         court.judge(50)
     court.send([10] * 40)
     assert [court.judge(5) for _ in range(6)] == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "accepted", "votes"),
+    [(3, 13, True), (3, 14, False), (2, 1, False), (40, 31, True), (40, 32, False)],
+)
+def test_where_some_mean_nothing_the_fourth_within_sixteen_votes(
+    at_once: int, accepted: int, votes: bool
+) -> None:
+    court = Court([12] * 40)
+    assert not court.judge(9)  # one vote for a rate
+    court.send([12] * 40)
+    for _ in range(at_once):
+        permit = court.send([9])
+        court.jury.strike(permit)
+    court.send([12] * accepted)
+    assert court.judge(9, wary=True) == votes
+
+
+def test_a_jury_that_acquits_begins_anew() -> None:
+    court = Court([12] * 40)
+    assert [court.judge(9) for _ in range(2)] == [False, True]
+    court.jury.acquit()
+    assert [court.judge(9) for _ in range(2)] == [False, True]
 
 
 def test_the_closest_are_two_requests_that_were_both_accepted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from together_embed.engine.marks import CROWD, DEAF, FUTILE, Marks
+from together_embed.engine.marks import FUTILE, Marks
 from together_embed.engine.pace import LEAST_CYCLE, NEARLY, SURPRISE, UNDER, Pace
 from together_embed.engine.signals import Permit
 from together_embed.engine.window import TRANSIT, Window
@@ -22,19 +22,9 @@ def test_the_rate_is_what_was_accepted_between_two_refusals() -> None:
     assert marks.measure() == 10.0
 
 
-def test_refusals_that_come_whatever_the_pace_is_are_borne_unless_they_crowd() -> None:
+def test_every_second_refusal_that_no_pace_prevents_ends_what_was_measured() -> None:
     marks = Marks()
-    found = []
-    for serial in (40, 80):
-        marks.add(permit(serial))
-        found.append(marks.count_futile())
-    assert found == [False, True]
-    assert marks.are_borne
-    for serial in range(marks.newest + 1, marks.newest + 1 + CROWD):
-        marks.add(permit(serial))
-    assert not marks.are_borne
-    marks.add(permit(marks.newest + DEAF))
-    assert not marks.are_borne
+    assert [marks.count_futile() for _ in range(4)] == [False, True, False, True]
 
 
 def test_refusals_where_they_are_due_speak_for_a_rate_half_as_loud() -> None:

@@ -281,9 +281,7 @@ def doubted() -> Taught:
 def test_what_is_refused_whatever_the_pace_is_ends_it_after_two_doubts() -> None:
     taught = doubted()
     assert taught.pace.rate is not None
-    assert taught.refuse(8)
-    assert taught.pace.rate is None
-    assert not taught.refuse(40)  # such ones are borne
+    assert not taught.refuse(8)
     assert taught.pace.rate is None
 
 

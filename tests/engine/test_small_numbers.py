@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
 from tests.engine.virtual import Ask, Served, World, good, vector
 from together_embed.engine.hedge import Hedger
 from together_embed.engine.marks import Marks
@@ -111,32 +109,6 @@ def test_refusals_last_that_follow_one_another_for_more_than_a_second() -> None:
     assert lasting(16, 1.1)
     assert not lasting(16, 1.0)
     assert not lasting(15, 1.1)
-
-
-def test_futile_refusals_are_borne_for_a_thousand_requests_then_for_two() -> None:
-    marks = Marks()
-
-    def borne(serial: int) -> bool:
-        marks.add(Permit(serial, 1, 0.0, 0.0))
-        return marks.are_borne
-
-    for begin, deaf in ((100, 1000), (5000, 2000)):
-        assert not borne(begin)
-        assert [marks.count_futile() for _ in range(2)] == [False, True]
-        found = [borne(begin + deaf - 1), borne(begin + deaf)]
-        assert found == [True, False]
-
-
-@pytest.mark.parametrize(("apart", "borne"), [(6, False), (7, True)])
-def test_six_refusals_within_thirty_two_requests_are_heard_all_the_same(
-    apart: int, borne: bool
-) -> None:
-    marks = marked((0, 0.0))
-    for _ in range(2):
-        marks.count_futile()
-    for number in range(6):
-        marks.add(Permit(100 + number * apart, 1, 0.0, 0.0))
-    assert marks.are_borne is borne
 
 
 # What a job keeps and asks for

@@ -270,3 +270,102 @@ def test_a_bound_that_is_lowered_ends_steps_beyond_it() -> None:
     searching.course(22)
     searching.window.bound(5)
     assert searching.course(100) == "5 8:3 13:5"
+
+
+def wary(cap: float = math.inf) -> Carrier:
+    """Return a window of 30 that has borne two accidents."""
+    carrier = Carrier(constant, 30)
+    while carrier.serial < 600 or carrier.window.size != 30:
+        carrier.answer()
+    carrier.cap = cap
+    for known in (False, True):
+        for _ in range(15):
+            carrier.permit(30)
+        assert not carrier.window.is_wary
+        carrier.window.refused(carrier.permit(30), 29, news=True)
+        assert carrier.window.is_wary == known
+    assert carrier.window.size == 30
+    return carrier
+
+
+@pytest.mark.parametrize(("between", "falls"), [(7, True), (8, False)])
+def test_after_accidents_a_step_ends_with_the_second_refusal_within_eight(
+    between: int, falls: bool
+) -> None:
+    carrier = wary()
+    while carrier.window.size == 30:
+        carrier.answer()
+    assert carrier.window.size == 31
+    carrier.window.refused(carrier.permit(31), 30, news=True)
+    assert carrier.window.size == 31
+    for _ in range(between):
+        carrier.permit(31)
+    carrier.window.refused(carrier.permit(31), 30, news=True)
+    assert (carrier.window.size == 30) == falls
+
+
+@pytest.mark.parametrize(("size", "between", "falls"), [(40, 9, True), (40, 10, False)])
+def test_after_accidents_a_size_falls_where_a_quarter_of_it_is_between_refusals(
+    size: int, between: int, falls: bool
+) -> None:
+    window = Carrier(constant, size)
+    window.course(700)
+    window.window.doubt()
+    before = window.window.size
+    for _ in range(2):
+        for _ in range(between):
+            window.permit(before)
+        window.window.refused(window.permit(before), before - 1, news=True)
+    assert before == 40
+    assert (window.window.size < 40) == falls
+
+
+@pytest.mark.parametrize(("between", "wary"), [(19, False), (20, True)])
+def test_an_accident_is_half_the_window_of_requests_from_any_other_refusal(
+    between: int, wary: bool
+) -> None:
+    carrier = Carrier(constant, 40)
+    carrier.course(700)
+    carrier.window.doubt()
+    # The first is one, but no more than four are remembered; 4 and 4 later are none.
+    for apart in (100, 4, 4, between + 1, between + 1, 4, 4):
+        carrier.serial += apart - 1
+        carrier.window.refused(carrier.permit(40), 40, news=True)
+    assert carrier.window.size == 40
+    assert carrier.window.is_wary == wary
+
+
+def test_after_accidents_growth_goes_on_in_steps_that_double() -> None:
+    carrier = wary(cap=60)
+    sizes = {carrier.window.size}
+    for _ in range(300):
+        carrier.answer()
+        sizes.add(carrier.window.size)
+    assert sorted(sizes)[:5] == [30, 31, 33, 37, 45]
+
+
+def test_where_there_are_accidents_a_step_is_tried_half_as_often() -> None:
+    carrier = wary(cap=30)
+    steps = []
+    for number in range(3000):
+        carrier.window.doubt()
+        before = carrier.window.size
+        carrier.answer()
+        if carrier.window.size > before:
+            steps.append(number)
+    # 200 answers of 30 in flight, and what a step takes.
+    assert 200 <= steps[-1] - steps[-2] < 215
+
+
+def test_four_accidents_are_remembered_and_each_refusal_that_is_none_takes_one() -> (
+    None
+):
+    carrier = Carrier(constant, 30)
+    carrier.course(700)
+    for _ in range(9):
+        carrier.serial += 100
+        carrier.window.refused(carrier.permit(30), 29, news=True)
+    for _ in range(3):
+        assert carrier.window.is_wary
+        carrier.window.refused(carrier.permit(30), 29, news=True)
+    assert not carrier.window.is_wary

@@ -23,7 +23,6 @@ SHORT_OF = {
     # share, refused: what is reached where that is not.
     "tokens a minute, bucket": (0.95, 0.025),  # what was saved is spent too early
     "10, then 40 a second, by turns": (0.94, 0.02),  # a rise is noticed after 5 s
-    "1 in 10 fails, 32 slots": (0.85, 0.02),  # some failures look like a limit
     "20 clients, cap 40": (0.95, 0.13),  # each one's probe is another one's refusal
     "20 clients, 100 a second": (0.95, 0.13),
     "1,000 clients, 200 a second": (0.95, 0.9),  # one each five seconds

@@ -4,7 +4,8 @@ A cap shows in that refusals come only where more is in flight than was accepted
 late; a rate in that they also come where less is. Each refusal is one vote; two more
 for the one than for the other decide, and hold until two more for the other do. A
 server that counts over so short a time that it minds closeness shows in the gaps
-between requests.
+between requests. Where refusals are known to come now and then whatever one does, one
+that is alone has no vote.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ that were accepted of late: so many, and the server counts over so short a time 
 minds closeness."""
 AGREED, MOST = 2, 4
 """Votes that decide, and votes that are remembered."""
+LATE, APART, HEAP = 2, 16, 4
+"""Where some refusals mean nothing, one votes if so many of late are remembered. With
+each `APART` requests one is forgotten, so it is the fourth within sixteen: where two in
+a hundred come by chance, one of them in 270 is. Of a heap, `HEAP` are remembered."""
 
 
 class Jury:
@@ -38,6 +43,7 @@ class Jury:
         self._crowded = 0  # in a row
         self._sent_at = 0.0
         self._pace = False
+        self._struck, self._struck_at = 0.0, 0  # refusals of late; the newest's serial
 
     def sent(self, permit: Permit) -> None:
         """Take notice of a request that goes out."""
@@ -61,7 +67,9 @@ class Jury:
         self._crowded = self._crowded + 1 if close else 0
         return self._crowded >= CROWDED
 
-    def judge(self, permit: Permit, trip: float, *, steady: bool) -> bool:
+    def judge(
+        self, permit: Permit, trip: float, *, steady: bool, wary: bool = False
+    ) -> bool:
         """Tell whether a refusal that is news is about the pace, with those before it.
 
         Args:
@@ -69,7 +77,10 @@ class Jury:
             trip: The seconds that a request usually takes.
             steady: The window was not growing fast: else any refusal would come where
                 more is in flight than before, and say nothing.
+            wary: Refusals are known to come now and then whatever is in flight.
         """
+        if wary and self._late(permit) < LATE:
+            return False
         since = permit.given_at - FRESH_TRIPS * trip
         last = permit.serial - FRESH
         levels = [
@@ -88,7 +99,17 @@ class Jury:
             self._pace = self._votes > 0
         return self._pace
 
-    @staticmethod
-    def strike(permit: Permit) -> None:
+    def acquit(self) -> None:
+        """Take back what was decided: the refusals meant nothing."""
+        self._votes, self._pace = 0, False
+
+    def strike(self, permit: Permit) -> None:
         """Take a refused request off the record of what was accepted."""
         permit.level = 0
+        self._struck = min(HEAP, self._late(permit) + 1)
+        self._struck_at = max(self._struck_at, permit.serial)
+
+    def _late(self, permit: Permit) -> float:
+        """Return how many were refused of late, before this one."""
+        since = max(0, permit.serial - self._struck_at)
+        return max(0.0, self._struck - since / APART)

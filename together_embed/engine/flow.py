@@ -302,13 +302,16 @@ class Flow:
             gap = self._jury.closest(permit)
             crowded = self._jury.is_crowded(permit, gap)
             self._paced = pace.expects_refusal or self._jury.judge(
-                permit, self._usual, steady=window.is_steady
+                permit, self._usual, steady=window.is_steady, wary=window.is_wary
             )
             if crowded and pace.rate is None:
                 self._paced = True
                 pace.space(gap, now)
             elif self._paced:
-                self._paced = pace.refused(now, gap)
+                held, self._paced = pace.rate, pace.refused(now, gap)
+                if held is not None and pace.rate is None:
+                    self._jury.acquit()
+                    window.doubt()
         self._jury.strike(permit)
         if not self._paced:
             window.refused(permit, self.in_flight, news=news)

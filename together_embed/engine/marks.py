@@ -4,7 +4,7 @@ At each refusal a server that grants a rate has nothing left. So what it accepte
 between two of them is what it grants in that time, whatever burst it allows. Of
 refusals with nothing accepted between them the last counts: a server that counts by
 the clock has nothing left until its second is over, and grants the next one then.
-Other refusals come now and then whatever one does; those are borne for a while.
+Other refusals come now and then whatever one does; those measure nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,9 @@ FUTILE = 3
 """Doubts that a rate is none: two for each refusal at a pace under it, one less for
 each that came when it was due. Some servers, or what stands before them, refuse now and
 then whatever one does."""
-DEAF = 1000
-"""Requests for which such refusals are borne then; twice as many each further time."""
 SECOND = 1.0
 """Seconds: refusals that follow one another for longer are of no limit by the second,
 which would be over."""
-CROWD, WITHIN = 6, 32
-"""So many refusals within so many requests are heard all the same."""
 
 
 class Marks:
@@ -47,10 +43,7 @@ class Marks:
         self._marks: deque[tuple[int, float, int]] = deque(maxlen=MARKS)
         self._counted = 0  # refusals, at the newest
         self._run_since = 0.0
-        self._crowd: deque[int] = deque(maxlen=CROWD)
         self._futile = 0
-        self._deaf_until = 0
-        self._deafness = DEAF
 
     def add(self, permit: Permit) -> None:
         """Remember a refusal as a moment at which nothing was left."""
@@ -65,7 +58,6 @@ class Marks:
                 self._marks.pop()
         self.newest, self._counted = permit.serial, self.count
         self._marks.append((permit.serial, permit.given_at, self.count))
-        self._crowd.append(permit.serial)
 
     def clear(self) -> None:
         """Measure from the next refusal on."""
@@ -90,13 +82,6 @@ class Marks:
         lasted = self._marks[-1][1] - self._run_since if self._marks else 0.0
         return self.run >= TELLING and lasted > SECOND
 
-    @property
-    def are_borne(self) -> bool:
-        """Whether refusals are taken no notice of now."""
-        crowd = self._crowd[0] if len(self._crowd) == CROWD else -WITHIN
-        crowded = self.newest - crowd < WITHIN
-        return self.newest < self._deaf_until and not crowded
-
     def count_telling(self) -> None:
         """Take in that a refusal came where one was due."""
         self._futile = max(0, self._futile - 1)
@@ -105,12 +90,10 @@ class Marks:
         """Take in a refusal although the server had more than was asked of it.
 
         Returns:
-            Whether refusals are to be borne from now on.
+            Whether there were so many that what is measured is no rate.
         """
         self._futile += 2
         if self._futile < FUTILE:
             return False
         self._futile = 0
-        self._deaf_until = self.newest + self._deafness
-        self._deafness *= 2
         return True

@@ -212,10 +212,10 @@ class Pace(Metre):
             closest: The least seconds of late between requests that were accepted.
 
         Returns:
-            Whether it is: else refusals come whatever the pace is.
+            Whether it is. If refusals come whatever the pace is, there is none then.
         """
         measured = self.marks.measure()
-        if measured is None or self.marks.are_borne:
+        if measured is None:
             return False
         self._look_for_a_clock(measured)
         if self._is_more_of_it:
@@ -224,7 +224,7 @@ class Pace(Metre):
                 self._known = min(self._known, measured)
         elif self._is_futile():
             self.rate = None
-            return True
+            return False
         else:
             self._set_known(measured, closest)
         self._set_cycle(measured)

@@ -6,6 +6,7 @@ the steps as long as they succeed, and goes back where one does not. Two things 
 
 * *refusals*: the server has a cap. The window falls to what was accepted, and further
   where refusals follow each other. One alone, at a size that was carried, is borne;
+  after some such accidents, so is one alone at a size that is tried;
 * *waiting*: twice as many in flight took twice as long, so that half of them only
   wait in the server's queue. The window goes back to where the last step paid.
 """
@@ -38,6 +39,13 @@ QUEUED = 2.0
 """Times of the least latency: at that, half of what is in flight only waits."""
 CONSECUTIVE = 0.7
 """What remains of the window after refusals with nothing accepted between them."""
+NEAR = 8
+"""Requests within which a second refusal shows that one was no accident, where there
+are accidents: of two in a hundred, one in seven is followed so soon; a cap that is
+exceeded refuses far more."""
+WARY, ACCIDENTS = 2, 4
+"""So many accidents, less the refusals since that were none, show that there are such;
+no more are remembered. With one, caps of a hundred were taken for accidents."""
 TRANSIT = 16
 """One in so many of those in flight may be on the network when doubling is refused: a
 cap that held for a moment with them is refused too often to be kept."""
@@ -68,6 +76,7 @@ class Window:
         self._refused = -1  # the newest serial that was refused
         self._run = 0  # refusals with nothing accepted between them
         self._falls = False
+        self._accidents = 0  # refusals alone at a size that was carried, of late
         self._before = ceiling  # what was carried when a refusal came
         self._patience = FIRST_CALM
 
@@ -121,37 +130,62 @@ class Window:
         if news:
             follows = permit.serial == self._refused + 1
             self._run = self._run + 1 if follows else 0
-            rare = permit.serial - self._refused > self.size // 2
-            self._falls = self._fall(in_flight, rare=rare)
+            # Two are refused before a step is given up then.
+            calm = 2 * CALM if self.is_wary else CALM
+            self._falls = not self._bears(permit.serial - self._refused)
+            if self._falls:
+                self._fall(in_flight, calm)
         self._refused = max(self._refused, permit.serial)
         if self._falls:
             self.size = max(1, min(self.size, in_flight))
 
-    def _fall(self, in_flight: int, *, rare: bool) -> bool:
-        """Fall, unless it is one refusal at a size that was carried: an accident."""
-        probing = self._safe is not None
-        if rare and not (self._doubling or probing):
-            return False
+    def _bears(self, after: int) -> bool:
+        """Tell an accident, which has nothing to do with the size, from a cap.
+
+        Args:
+            after: How many requests this one was after the last that was refused.
+        """
+        trying = self._doubling or self._safe is not None
+        if self.is_wary:
+            borne = after > (NEAR if trying else max(NEAR, self.size // 4))
+        else:
+            borne = after > self.size // 2 and not trying
+        if not borne:
+            self._accidents = max(0, self._accidents - 1)
+        elif not trying and after > max(NEAR, self.size // 2):
+            self._accidents = min(ACCIDENTS, self._accidents + 1)
+        return borne
+
+    def _fall(self, in_flight: int, calm: int) -> None:
+        """Go back to what was carried; take steps more seldom where one failed."""
         if self._times.known:
             self._before = self.size
         if self._doubling and not self._run:
             self._threshold = max(in_flight - in_flight // TRANSIT, 1)
             self.size = max(in_flight // 2, self._safe or 0)
             self._refused_last = True
-            return True
+            return
         if self._run > 1:  # not one was accepted since the last
             self.size = int(self.size * CONSECUTIVE)
-        if self._run:
+        if self._safe is not None:
+            self._patience = min(calm, 2 * self._patience)
+        elif self._run:
             self._patience = FIRST_CALM
-        elif probing:
-            self._patience = min(CALM, 2 * self._patience)
         self._settle(by_refusal=True)
-        return True
 
     @property
     def safe(self) -> int:
         """The size, or what it was before the step that is being tried."""
         return self._safe or self.size
+
+    @property
+    def is_wary(self) -> bool:
+        """Whether refusals are known to come now and then whatever the size is."""
+        return self._accidents >= WARY
+
+    def doubt(self) -> None:
+        """Take in that refusals have come whatever the pace was."""
+        self._accidents = ACCIDENTS
 
     @property
     def is_steady(self) -> bool:
@@ -224,7 +258,7 @@ class Window:
                 self._settle(by_refusal=self._threshold < self._ceiling)
         elif self.size >= self._ceiling:
             self._settle(by_refusal=False)
-        elif self._refused_last:
+        elif self._refused_last and not self.is_wary:
             self._doubling, self._threshold = True, self._ceiling
         else:
             self._step *= 2
