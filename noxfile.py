@@ -28,7 +28,7 @@ FIRST_WHEELS = {
 """The oldest versions that are built for a Python, where our bound is older."""
 
 TOOLS = [
-    *("click", "hypothesis", "jsonschema", "opentelemetry-sdk", "pytest"),
+    *("click", "hypothesis", "opentelemetry-sdk", "pytest"),
     *("pytest-asyncio", "rich", "schemathesis", "tokenizers", "tqdm", "trustme"),
     "uvloop",
 ]

@@ -7,8 +7,9 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -22,6 +23,9 @@ READ_BY_THE_CORE = (
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("OPENAI_API_KEY", "NETRC"),
 )
+IN_ONE_PROCESS = ("tests/components/", "tests/ray_data/")
+"""PostgreSQL that is started twice at once as root would add its user twice; a cluster
+takes longer to start than a trial on it."""
 
 
 def pytest_configure() -> None:
@@ -32,6 +36,18 @@ def pytest_configure() -> None:
     # A shell takes Ctrl-C from what it runs in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests one by one, but those that share a server or a cluster."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next(filter(nodeid.startswith, IN_ONE_PROCESS), nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -111,15 +127,27 @@ def _settle(endpoint: LocalEndpoint) -> None:
 
 
 @pytest.fixture(scope="session")
-def old_objects_at_rest() -> None:
-    """Spare the collector what was there before: it would take 0.3 s a test."""
-    gc.collect()
-    gc.freeze()
+def spare_the_old() -> Callable[[], None]:
+    """Spare the collector what modules hold, whenever more were loaded.
+
+    It would take 0.3 s a test.
+    """
+    loaded = 0
+
+    def spare() -> None:
+        nonlocal loaded
+        if len(sys.modules) > loaded:
+            loaded = len(sys.modules)
+            gc.collect()
+            gc.freeze()
+
+    return spare
 
 
 @pytest.fixture
-def no_leaks(old_objects_at_rest: None) -> Iterator[None]:
+def no_leaks(spare_the_old: Callable[[], None]) -> Iterator[None]:
     """Let what was left open say so here, where warnings are errors."""
+    spare_the_old()
     yield
     gc.collect()
 
