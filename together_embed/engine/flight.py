@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from together_embed.engine import wire
 from together_embed.engine.batching import Batch
 from together_embed.engine.flow import Flow, Line, Permit
-from together_embed.engine.hedge import Hedger, Hedges, pair, part
+from together_embed.engine.hedge import Hedger, pair, unpair
 from together_embed.engine.plan import Plan, Ticket
 from together_embed.engine.stats import Tally
 
@@ -41,7 +41,6 @@ class Flight:
         self._tally = tally
         self.hedges = hedger is not None
         self._hedger = hedger
-        self._hedges = None if hedger is None else Hedges(hedger)
         self._out: dict[Ticket, None] = {}  # what is not over, the oldest first
         self._permits: set[Ticket] = set()
         self._missed: set[Ticket] = set()
@@ -103,9 +102,9 @@ class Flight:
 
     def launch_twins(self, seconds: float | None, now: float) -> list[Ticket]:
         """Make second requests of those that take far too long, as far as may be."""
-        if self._hedges is None:
+        if self._hedger is None:
             return []
-        due = self._hedges.due(self._out, now)
+        due = self._hedger.due(self._out, now)
         permits = [self._flow.take_beyond(self._line, now) for _ in due]
         both = zip(due, permits, strict=True)
         return [self._twin(slow, one, seconds, now) for slow, one in both if one]
@@ -161,7 +160,7 @@ class Flight:
 
     def beat_twin(self, ticket: Ticket) -> None:
         """Wait no longer for the other request of a batch that is answered."""
-        twin = part(ticket)
+        twin = unpair(ticket)
         if twin is None:
             return
         twin.beaten = True
@@ -194,7 +193,7 @@ class Flight:
         if self._out and self._plan.timeout is not None:
             # Launched in order with one time for all: the first is the oldest.
             moments.append(next(iter(self._out)).sent_at + self._plan.timeout)
-        if self._hedges is not None and self._flow.is_calm(now):
-            due_at = self._hedges.next_at(self._out, now)
+        if self._hedger is not None and self._flow.is_calm(now):
+            due_at = self._hedger.next_at(self._out, now)
             moments += [] if due_at is None else [due_at]
         return moments

@@ -71,34 +71,27 @@ class Hedger:
         kinds = [kind for kind in [*self._limits] if kind >= size.bit_length()]
         return self._limits[min(kinds)] if kinds else None
 
-
-class Hedges:
-    """The second requests of one job."""
-
-    def __init__(self, hedger: Hedger) -> None:
-        self._hedger = hedger
-
-    def due_at(self, ticket: Ticket) -> float | None:
-        """Return when a request is far longer than its like; None is never."""
-        if ticket.twin is not None:
-            return None
-        patience = self._hedger.patience(len(ticket.body))
-        return None if patience is None else ticket.sent_at + patience
-
     def due(self, in_flight: Iterable[Ticket], now: float) -> list[Ticket]:
         """Return the requests to send a second time now, the oldest first."""
-        left = self._hedger.left
+        left = self.left
         if left < 1:
             return []
-        due = ((self.due_at(ticket), ticket) for ticket in in_flight)
+        due = ((self._due_at(ticket), ticket) for ticket in in_flight)
         return [ticket for at, ticket in due if at is not None and at <= now][:left]
 
     def next_at(self, in_flight: Iterable[Ticket], now: float) -> float | None:
         """Return when the next request will be due, if nothing happens before."""
-        if self._hedger.left < 1:
+        if self.left < 1:
             return None
-        moments = (self.due_at(ticket) for ticket in in_flight)
+        moments = (self._due_at(ticket) for ticket in in_flight)
         return min((at for at in moments if at is not None and at > now), default=None)
+
+    def _due_at(self, ticket: Ticket) -> float | None:
+        """Return when a request is far longer than its like; None is never."""
+        if ticket.twin is not None:
+            return None
+        patience = self.patience(len(ticket.body))
+        return None if patience is None else ticket.sent_at + patience
 
 
 def pair(first: Ticket, second: Ticket) -> None:
@@ -107,7 +100,7 @@ def pair(first: Ticket, second: Ticket) -> None:
     second.twin = second.other = first
 
 
-def part(ticket: Ticket) -> Ticket | None:
+def unpair(ticket: Ticket) -> Ticket | None:
     """Let a request's twin stand alone; return it, if there is one."""
     twin = ticket.twin
     if twin is not None:

@@ -31,7 +31,7 @@ from together_embed.engine.flight import Flight
 from together_embed.engine.flow import Flow, Permit
 from together_embed.engine.group import Group, Groups
 from together_embed.engine.guest import PATIENCE, Guest
-from together_embed.engine.hedge import Hedger, part
+from together_embed.engine.hedge import Hedger, unpair
 from together_embed.engine.intake import Intake
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Step, Ticket
@@ -515,7 +515,7 @@ class Job:
 
     def _miss(self, ticket: Ticket, what: Outcome | InvalidReply, now: float) -> None:
         """Go on after a request that brought no vectors."""
-        if part(ticket):  # the other one is on its way
+        if unpair(ticket):  # the other one is on its way
             self._aftermath.count(ticket.batch, what)
             return
         fate = self._aftermath.decide(
