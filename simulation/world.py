@@ -166,7 +166,7 @@ class Call:
     def _send(self, step: Step) -> None:
         world = self._world
         for ticket in step.launches:
-            texts = ticket.batch.stop - ticket.batch.start
+            texts = ticket.batch.count
             done, outcome = world.server.arrive(
                 world.now + ONE_WAY, texts, len(ticket.body)
             )
@@ -178,7 +178,7 @@ class Call:
         now = self._world.now
         status = outcome.status if isinstance(outcome, Reply) else 0
         accident = isinstance(outcome, Reply) and "x-accident" in outcome.headers
-        texts = ticket.batch.stop - ticket.batch.start
+        texts = ticket.batch.count
         self._world.landings.append(
             Landing(now, ticket.sent_at, status, self._client.number, texts, accident)
         )

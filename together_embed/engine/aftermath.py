@@ -153,10 +153,9 @@ class Aftermath:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
-        count = ticket.batch.stop - ticket.batch.start
         if ticket.base64 and self._minds_encoding(ticket.batch, error):
             ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
-            ticket.batch.plain = count
+            ticket.batch.plain = ticket.batch.count
             return FIRST
         if self._is_too_much(ticket.batch, error):
             return FIRST
@@ -208,7 +207,7 @@ class Aftermath:
 
     def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
         """Tell whether a smaller request may be carried, and make it one."""
-        count = batch.stop - batch.start
+        count = batch.count
         if (
             count == 1
             or type(error) not in OF_A_TEXT
@@ -249,7 +248,7 @@ class Aftermath:
 
         Where it speaks of texts, the parts of the request tell whether it means that.
         """
-        dialect, count = self._dialect, batch.stop - batch.start
+        dialect, count = self._dialect, batch.count
         if type(error) not in (BadRequestError, UnprocessableError):
             return False
         if not dialect.learns:

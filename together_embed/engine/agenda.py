@@ -74,5 +74,5 @@ class Agenda:
 
         They show whether the server takes other texts than those that it refused.
         """
-        by_count = sorted(self._ready, key=lambda one: one.stop - one.start)
+        by_count = sorted(self._ready, key=lambda one: one.count)
         self._ready = deque(by_count[::-1])

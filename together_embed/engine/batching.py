@@ -51,6 +51,11 @@ class Batch(Struct, eq=False):
     waits_since: float | None = None
 
     @property
+    def count(self) -> int:
+        """How many texts it has."""
+        return self.stop - self.start
+
+    @property
     def texts(self) -> list[str]:
         """The batch's texts, each different from the others."""
         return self.group.unique[self.start : self.stop]
@@ -156,9 +161,8 @@ def split(batch: Batch, texts: float, size: float) -> tuple[Batch, Batch | None]
     Returns:
         The batch, or its head of one text at least, and the rest if there is any.
     """
-    count = batch.stop - batch.start
-    most = int(min(count, texts, batch.most or count))
-    if most == count and batch.size <= size:
+    most = int(min(batch.count, texts, batch.most or batch.count))
+    if most == batch.count and batch.size <= size:
         return batch, None
     stop, used = _fit(batch.group.unique, batch.start, batch.start + most, size)
     left = batch.size - used

@@ -327,9 +327,8 @@ class Job:
             self._undigested.popleft()
             return
         batch = ticket.batch
-        count = batch.stop - batch.start
         try:
-            answer = wire.read_answer(reply.body, count, self._decode)
+            answer = wire.read_answer(reply.body, batch.count, self._decode)
             block = self._form.read(answer.embeddings, self._width)
         except InvalidReply as error:
             self._undigested.popleft()
@@ -343,9 +342,9 @@ class Job:
             self._flight.beat_twin(ticket)
         if not self._is_wide_enough(block):
             return
-        self._dialect.portion.carried(count, batch.size)
+        self._dialect.portion.carried(batch.count, batch.size)
         # A part of what was refused may be answered since it is smaller.
-        if ticket.base64 or batch.plain == count:
+        if ticket.base64 or batch.plain == batch.count:
             self._aftermath.answered(batch, base64=ticket.base64)
         self._carried = True
         done, duplicates = batch.group.put(batch.start, block, len(block[0]))
@@ -538,7 +537,7 @@ class Job:
             error.indices = batch.indices
             last = attempt_of(ticket, error, over.status, now)
             error.attempts = (*batch.tries, last)
-        alone = isinstance(error, OF_A_TEXT) and batch.stop - batch.start == 1
+        alone = isinstance(error, OF_A_TEXT) and batch.count == 1
         self._alone += alone
         if alone:
             self._dialect.portion.acquit(batch.doubts)

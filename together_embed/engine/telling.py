@@ -85,7 +85,7 @@ class Telling:
             return
         course = batch.course
         told = BatchStats(
-            texts=batch.stop - batch.start,
+            texts=batch.count,
             started_at=course.started_at,
             seconds=now - course.started_at,
             attempts=course.attempts,
