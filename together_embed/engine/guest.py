@@ -6,6 +6,7 @@ request is parked until that lands, or has had its time; what landed is in the m
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -13,11 +14,10 @@ from together_embed.engine.agenda import Agenda
 from together_embed.engine.batching import Batch, part
 from together_embed.engine.group import Group
 from together_embed.engine.outcome import Reply
-from together_embed.engine.sharing import Delivery, Flight, Sharing, Want
+from together_embed.engine.sharing import Carrier, Delivery, Sharing, Want
 
 PATIENCE = 60.0
 """Seconds to wait for another call's request that has no time of its own."""
-LONGEST = float("inf")
 
 
 class Guest:
@@ -26,12 +26,11 @@ class Guest:
     Args:
         sharing: The table.
         wake: Is called from any thread when there is mail, or a text is free again.
-        host: See `Flight`; what carries this call's own requests.
+        host: See `Carrier`; what drives this call's own requests.
         blocks: The host that this call holds up while it waits.
 
     Attributes:
         touched: Another call wants one of this call's texts, or did.
-        stirred: Something has changed for a text that is waited for.
         mail: What others' requests brought.
     """
 
@@ -50,13 +49,13 @@ class Guest:
         self._parked: list[Batch] = []
         self._until = 0.0
         self.touched = False
-        self.stirred = False
+        self._stirred = False
         self.mail: deque[Delivery] = deque()
 
     @property
     def waits_until(self) -> float | None:
         """When a text that is waited for may be sent all the same, if there is one."""
-        return self._until if self._parked and self._until < LONGEST else None
+        return self._until if self._parked and self._until < math.inf else None
 
     @property
     def waits(self) -> bool:
@@ -88,8 +87,8 @@ class Guest:
 
         Of use only where this call was `touched`.
         """
-        if self._parked and (self.stirred or now >= self._until):
-            self.stirred = False
+        if self._parked and (self._stirred or now >= self._until):
+            self._stirred = False
             parked, self._parked = self._parked, []
             for batch in parked:
                 agenda.put_first(batch)
@@ -109,11 +108,11 @@ class Guest:
             if free is None:
                 return None
             want = self._wants[free.group]
-            flight = want.flights[free] = Flight(until, self._host)
+            carrier = want.carriers[free] = Carrier(until, self._host)
             if want.shares:
                 for text in free.texts:
                     if text in want.shares:
-                        want.shares[text].flight = flight
+                        want.shares[text].carrier = carrier
         return free
 
     def land(self, batch: Batch, reply: Reply | None) -> None:
@@ -121,20 +120,24 @@ class Guest:
         with self._sharing.lock:
             told: set[Guest] = set()
             want = self._wants.get(batch.group)
-            flight = None if want is None else want.flights.get(batch)
-            if want is None or flight is None:
+            carrier = None if want is None else want.carriers.get(batch)
+            if want is None or carrier is None:
                 return  # another request for the same batch came first
             if want.shares:
-                told = self._sharing.land(want, flight, batch.texts, reply)
-            del want.flights[batch]
+                told = self._sharing.land(want, carrier, batch.texts, reply)
+            del want.carriers[batch]
             if want.gone:
                 self._sharing.leave(want, batch.texts)
                 self._forget(want)
             elif reply is not None:
                 want.landed[batch] = reply
         for guest in told:
-            guest.stirred = True
-            guest._wake()  # noqa: SLF001 - of the same class
+            guest.stir()
+
+    def stir(self) -> None:
+        """Hear, from any thread, that something has changed for a text of this call."""
+        self._stirred = True
+        self._wake()
 
     def settle(
         self, group: Group, texts: Sequence[str], batch: Batch | None = None
@@ -161,7 +164,7 @@ class Guest:
 
     def _forget(self, want: Want) -> None:
         """Let go of a group that is done with, when nothing of it is left to see to."""
-        if not (want.flights or want.landed or want.mailed):
+        if not (want.carriers or want.landed or want.mailed):
             self._wants.pop(want.group, None)
 
     def refuse(self, batch: Batch) -> None:
@@ -184,7 +187,7 @@ class Guest:
                 mailed[text] = mailed.get(text, 0) - 1
                 if mailed[text] < 1:
                     del mailed[text]
-        self.stirred = True
+        self._stirred = True
 
     def close(self) -> None:
         """Leave the table; what is on its way is still handed to others."""
@@ -193,7 +196,7 @@ class Guest:
         with self._sharing.lock:
             for want in self._wants.values():
                 want.gone = True
-                flying = {text for batch in want.flights for text in batch.texts}
+                flying = {text for batch in want.carriers for text in batch.texts}
                 rest = [text for text in want.group.unique if text not in flying]
                 self._sharing.leave(want, rest)
 
@@ -204,19 +207,18 @@ class Guest:
             carried: Those of the call's batches that are on their way.
         """
         for want in list(self._wants.values()):
-            for batch in set(want.flights) - carried:
+            for batch in set(want.carriers) - carried:
                 self.land(batch, None)
         wants = list(self._wants.values())
-        flights = [batch for want in wants for batch in list(want.flights)]
-        flying = {text for batch in flights for text in batch.texts}
+        batches = [batch for want in wants for batch in list(want.carriers)]
+        flying = {text for batch in batches for text in batch.texts}
         # Somebody may not have been told.
         for guest in self._sharing.sweep(self, flying):
-            guest.stirred = True
-            guest._wake()  # noqa: SLF001 - of the same class
+            guest.stir()
 
-    def _may_wait_for(self, flight: Flight, now: float) -> bool:
-        held = flight.host is not None and flight.host == self._blocks
-        return now < flight.until and not held
+    def _may_wait_for(self, carrier: Carrier, now: float) -> bool:
+        held = carrier.host is not None and carrier.host == self._blocks
+        return now < carrier.until and not held
 
     def _free(self, batch: Batch, now: float) -> Batch | None:
         """Return what of a batch is to be sent; the rest is parked, or is known."""
@@ -226,17 +228,17 @@ class Guest:
         if not want.touched:
             return batch
         free, waiting, known = [], [], []
-        until = LONGEST
+        until = math.inf
         for place, text in enumerate(batch.texts, batch.start):
             share = want.shares.get(text)
-            flight = share and share.flight
+            carrier = share and share.carrier
             if batch.group.is_known(place):
                 known.append(place)
             elif text in want.mailed:
                 waiting.append(place)
-            elif flight and self._may_wait_for(flight, now):
+            elif carrier and self._may_wait_for(carrier, now):
                 waiting.append(place)
-                until = min(until, flight.until)
+                until = min(until, carrier.until)
             else:
                 free.append(place)
         if not (waiting or known):

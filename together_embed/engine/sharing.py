@@ -32,12 +32,12 @@ AT_ONCE = 10_000
 """Texts that are entered at a time: others wait for the lock, event loops as well."""
 
 
-class Flight(Struct, frozen=True, eq=False):
-    """A request on its way.
+class Carrier(Struct, frozen=True, eq=False):
+    """A request on its way, for those who wait for what it carries.
 
     Attributes:
         until: When it is over at the latest; nobody waits for longer.
-        host: What carries it, if that is held up by calls that block it: a thread with
+        host: What drives it, if that is held up by calls that block it: a thread with
             an event loop. None where nothing can hold it up.
     """
 
@@ -67,7 +67,7 @@ class Want(Struct, eq=False):
     Attributes:
         group: The group.
         guest: The call that it belongs to.
-        flights: Its requests on their way.
+        carriers: Its requests on their way, by their batch.
         landed: What those brought that it is not done with.
         shares: Its texts that others want as well.
         mailed: Those among them whose answer is in the guest's mail, and how often.
@@ -78,7 +78,7 @@ class Want(Struct, eq=False):
 
     group: Group
     guest: Guest
-    flights: dict[Batch, Flight] = {}
+    carriers: dict[Batch, Carrier] = {}
     landed: dict[Batch, Reply] = {}
     shares: dict[str, Share] = {}
     mailed: dict[str, int] = {}
@@ -91,13 +91,13 @@ class Share(Struct, eq=False):
 
     Attributes:
         members: Those groups.
-        flight: The request that carries it, if one does.
+        carrier: The request that carries it, if one does.
         answer: What brought it, to how many texts that was an answer, and which of them
             it is; while one of the members has not taken that in.
     """
 
     members: list[Want]
-    flight: Flight | None = None
+    carrier: Carrier | None = None
     answer: Answered | None = None
 
 
@@ -165,16 +165,16 @@ class Sharing:
                 del self.known[text]
 
     def land(
-        self, want: Want, flight: Flight, texts: Sequence[str], reply: Reply | None
+        self, want: Want, carrier: Carrier, texts: Sequence[str], reply: Reply | None
     ) -> set[Guest]:
         """Hand an answer to all who want its texts; return whom to wake."""
         mail: dict[Want, list[tuple[str, Answered]]] = {}
         told: set[Guest] = set()
         for at, text in enumerate(texts):
             share = want.shares.get(text)
-            if share is None or share.flight is not flight:
+            if share is None or share.carrier is not carrier:
                 continue
-            share.flight = None
+            share.carrier = None
             others = [member for member in share.members if member is not want]
             told.update(member.guest for member in others)
             if reply is None:
@@ -204,8 +204,8 @@ class Sharing:
 def _carried(want: Want) -> dict[str, Share]:
     """Return a share for each text of a group that is on its way, or has landed."""
     shares = {
-        text: Share([want], flight)
-        for batch, flight in want.flights.items()
+        text: Share([want], carrier)
+        for batch, carrier in want.carriers.items()
         for text in batch.texts
     }
     for batch, reply in want.landed.items():
