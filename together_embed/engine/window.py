@@ -128,16 +128,22 @@ class Window:
             news: The request was sent after the last refusal was known.
         """
         if news:
-            follows = permit.serial == self._refused + 1
-            self._run = self._run + 1 if follows else 0
-            # Two are refused before a step is given up then.
-            calm = 2 * CALM if self.is_wary else CALM
-            self._falls = not self._bears(permit.serial - self._refused)
+            after = permit.serial - self._refused
+            self._run = self._run + 1 if after == 1 else 0
+            self._falls = not self._bears(after)
             if self._falls:
-                self._fall(in_flight, calm)
+                self._fall(in_flight)
+                self._accidents = max(0, self._accidents - 1)
+            elif not self._is_trying and after > max(NEAR, self.size // 2):
+                self._accidents = min(ACCIDENTS, self._accidents + 1)
         self._refused = max(self._refused, permit.serial)
         if self._falls:
             self.size = max(1, min(self.size, in_flight))
+
+    @property
+    def _is_trying(self) -> bool:
+        """Whether it is not known yet that the size can be carried."""
+        return self._doubling or self._safe is not None
 
     def _bears(self, after: int) -> bool:
         """Tell an accident, which has nothing to do with the size, from a cap.
@@ -145,18 +151,11 @@ class Window:
         Args:
             after: How many requests this one was after the last that was refused.
         """
-        trying = self._doubling or self._safe is not None
         if self.is_wary:
-            borne = after > (NEAR if trying else max(NEAR, self.size // 4))
-        else:
-            borne = after > self.size // 2 and not trying
-        if not borne:
-            self._accidents = max(0, self._accidents - 1)
-        elif not trying and after > max(NEAR, self.size // 2):
-            self._accidents = min(ACCIDENTS, self._accidents + 1)
-        return borne
+            return after > (NEAR if self._is_trying else max(NEAR, self.size // 4))
+        return after > self.size // 2 and not self._is_trying
 
-    def _fall(self, in_flight: int, calm: int) -> None:
+    def _fall(self, in_flight: int) -> None:
         """Go back to what was carried; take steps more seldom where one failed."""
         if self._times.known:
             self._before = self.size
@@ -168,6 +167,8 @@ class Window:
         if self._run > 1:  # not one was accepted since the last
             self.size = int(self.size * CONSECUTIVE)
         if self._safe is not None:
+            # Two are refused before a step is given up where there are accidents.
+            calm = 2 * CALM if self.is_wary else CALM
             self._patience = min(calm, 2 * self._patience)
         elif self._run:
             self._patience = FIRST_CALM
@@ -207,7 +208,7 @@ class Window:
         queued = slowness > QUEUED * self._least
         if not self._doubling and self._safe and self.size < self._safe:
             self._judge_less(self._safe, level, slowness)
-        elif self._doubling or self._safe is not None:
+        elif self._is_trying:
             if self._pays(level, slowness) and not queued:
                 self._go_on()
             else:
