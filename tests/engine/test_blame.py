@@ -149,7 +149,7 @@ def test_two_refusals_in_a_row_that_came_closer_show_that_closeness_is_minded() 
     jury = Jury()
 
     def crowded(gap: float) -> bool:
-        return jury.is_crowded(Permit(0, 1, 0.0, 0.0, gap), closest=1.0)
+        return jury.count_crowding(Permit(0, 1, 0.0, 0.0, gap), closest=1.0)
 
     assert [crowded(gap) for gap in (0.89, 0.91, 0.89, 0.89)] == [False] * 3 + [True]
     assert not crowded(0.9)

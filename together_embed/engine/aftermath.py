@@ -153,11 +153,11 @@ class Aftermath:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
-        if ticket.base64 and self._minds_encoding(ticket.batch, error):
+        if ticket.base64 and self._blame_encoding(ticket.batch, error):
             ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
             ticket.batch.plain = ticket.batch.count
             return FIRST
-        if self._is_too_much(ticket.batch, error):
+        if self._halve(ticket.batch, error):
             return FIRST
         return self._again(
             ticket, error, reply.status, now, late=late, hint=hint, braked=braked
@@ -205,8 +205,8 @@ class Aftermath:
         for failures in (self._tally.failures, batch.course.failures):
             failures[kind] = failures.get(kind, 0) + 1
 
-    def _is_too_much(self, batch: Batch, error: StatusError) -> bool:
-        """Tell whether a smaller request may be carried, and make it one."""
+    def _halve(self, batch: Batch, error: StatusError) -> bool:
+        """Halve a batch if a smaller request may be carried; tell whether it is so."""
         count = batch.count
         if (
             count == 1
@@ -243,8 +243,8 @@ class Aftermath:
             dialect.base64 = None if dialect.base64 else False
             dialect.portion.acquit(batch.doubts)
 
-    def _minds_encoding(self, batch: Batch, error: StatusError) -> bool:
-        """Tell whether it may be the encoding that the server refused.
+    def _blame_encoding(self, batch: Batch, error: StatusError) -> bool:
+        """Learn from a refusal; tell whether to ask again without `encoding_format`.
 
         Where it speaks of texts, the parts of the request tell whether it means that.
         """
@@ -268,17 +268,17 @@ class Aftermath:
         # batch, there may be another server now.
         return count == 1 and batch.honoured == dialect.honoured
 
-    def _may_try(
+    def _take_try(
         self, ticket: Ticket, error: RequestError, now: float, *, braked: bool
     ) -> bool:
-        """Tell whether a batch may go out again.
+        """Tell whether a batch may go out again; count what is waited out.
 
         A start is waited for by the clock, and so is a limit of a server that serves.
         """
         batch, most = ticket.batch, self._policy.max_retries
         if isinstance(error, NoReplicaError) and most:
-            return batch.may_wait(retry.STARTUP, now)
-        if braked and ticket.serves and most and batch.may_wait(WINDOW, now):
+            return batch.wait_out(retry.STARTUP, now)
+        if braked and ticket.serves and most and batch.wait_out(WINDOW, now):
             return True
         return error.transient and batch.retries < most
 
@@ -301,7 +301,7 @@ class Aftermath:
         if error.transient and late:  # not its own time is over, but the call's
             batch.tries.append(attempt(ticket, error, status, now))
             return FIRST
-        if not self._may_try(ticket, error, now, braked=braked):
+        if not self._take_try(ticket, error, now, braked=braked):
             return Over(error, status)
         batch.tries.append(attempt(ticket, error, status, now))
         if stale:

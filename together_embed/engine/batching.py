@@ -65,8 +65,8 @@ class Batch(Struct, eq=False):
         """How many tries count as retries: no dropped encoding, no wait."""
         return len(self.tries) - bool(self.plain) - self.waits
 
-    def may_wait(self, seconds: float, now: float) -> bool:
-        """Tell whether a try is waited out: for so long, such tries are no retries."""
+    def wait_out(self, seconds: float, now: float) -> bool:
+        """Count a try that is no retry, for so long from the first; tell if it is."""
         if self.waits_since is None:
             self.waits_since = now
         waits = now - self.waits_since < seconds

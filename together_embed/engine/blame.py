@@ -61,8 +61,8 @@ class Jury:
         gaps = [after.gap for one, after in pairwise(late) if one.level and after.level]
         return min(gaps, default=0.0)
 
-    def is_crowded(self, permit: Permit, closest: float) -> bool:
-        """Tell whether requests are refused for being close, this one too."""
+    def count_crowding(self, permit: Permit, closest: float) -> bool:
+        """Count refusals for being close; tell whether this is one of several."""
         close = permit.gap < CLOSER * closest
         self._crowded = self._crowded + 1 if close else 0
         return self._crowded >= CROWDED

@@ -300,7 +300,7 @@ class Flow:
         if news:
             self._judged = newest
             gap = self._jury.closest(permit)
-            crowded = self._jury.is_crowded(permit, gap)
+            crowded = self._jury.count_crowding(permit, gap)
             self._paced = pace.expects_refusal or self._jury.judge(
                 permit, self._usual, steady=window.is_steady, wary=window.is_wary
             )

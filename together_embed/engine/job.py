@@ -340,7 +340,7 @@ class Job:
         self._undigested.popleft()
         if ticket.twin is not None:
             self._flight.beat_twin(ticket)
-        if not self._is_wide_enough(block):
+        if not self._take_width(block):
             return
         self._dialect.portion.carried(batch.count, batch.size)
         # A part of what was refused may be answered since it is smaller.
@@ -373,7 +373,7 @@ class Job:
             found = [answer.embeddings[at] for _, at in delivery.wanted]
             self.fresh.append(Fresh(texts, Answer(found, answer.model), group))
         self._undigested.popleft()
-        if not self._is_wide_enough(block):
+        if not self._take_width(block):
             return
         done = 0
         for text, at in delivery.wanted:
@@ -389,7 +389,7 @@ class Job:
         fresh = self.fresh.popleft()
         self._guest.settle(fresh.group, fresh.texts, fresh.batch)
 
-    def _is_wide_enough(self, block: Any) -> bool:
+    def _take_width(self, block: Any) -> bool:
         """Take the width of the first rows; tell whether they can be cut as asked."""
         self._width = self._width or len(block[0])
         if narrow := self._too_narrow(self._width):

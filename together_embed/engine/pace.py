@@ -222,7 +222,7 @@ class Pace(Metre):
             if not self._guessed or self.marks.run >= TELLING:
                 self._guessed = False
                 self._known = min(self._known, measured)
-        elif self._is_futile():
+        elif self._count_futile():
             self.rate = None
             return False
         else:
@@ -264,8 +264,8 @@ class Pace(Metre):
         again = self.marks.run and self._known
         return bool(again) and (self._clocked or not self._guessed)
 
-    def _is_futile(self) -> bool:
-        """Tell whether refusals have shown that they come whatever the pace is."""
+    def _count_futile(self) -> bool:
+        """Count for or against a rate; tell whether refusals come whatever it is."""
         if self._sent >= DUE * self._cycle and self._cycle >= CYCLE // 2:
             self.marks.count_telling()
         elif self._tried < self._known and self._sent >= SURPRISE and not self._guessed:

@@ -209,7 +209,7 @@ class Window:
         if not self._doubling and self._safe and self.size < self._safe:
             self._judge_less(self._safe, level, slowness)
         elif self._is_trying:
-            if self._pays(level, slowness) and not queued:
+            if self._weigh(level, slowness) and not queued:
                 self._go_on()
             else:
                 self._go_back()
@@ -221,7 +221,7 @@ class Window:
 
     def _judge_less(self, before: int, level: float, slowness: float) -> None:
         """Judge a step down: was what is gone from flight only waiting?"""
-        pays = self._pays(level, slowness)
+        pays = self._weigh(level, slowness)
         if self._home:  # the least latency is what is looked for
             if not pays and self.size > 1:
                 self._try(self.size * 3 // 4, level, slowness)
@@ -231,8 +231,12 @@ class Window:
             self.size, self._least = before, slowness
         self._settle(by_refusal=False)
 
-    def _pays(self, level: float, slowness: float) -> bool:
-        """Tell whether what is now in flight more (or less) does its share of work."""
+    def _weigh(self, level: float, slowness: float) -> bool:
+        """Compare with the anchor; move it to what pays.
+
+        Returns:
+            Whether what is in flight more (or less) than there does its share of work.
+        """
         before, was = self._anchor
         if not before:
             self._anchor = (level, slowness)
