@@ -24,8 +24,9 @@ from pydantic.json_schema import SkipJsonSchema
 from langchain_together_embed import arguments, caching, progress, values
 from together_embed import key
 from together_embed.engine.batching import listed
+from together_embed.engine.telling import OnBatch
 from together_embed.making import Made, OfFields
-from together_embed.settings import OnBatch, public
+from together_embed.settings import public
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

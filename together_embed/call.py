@@ -11,7 +11,6 @@ import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Callable,
     Iterable,
     Iterator,
     Sequence,
@@ -23,14 +22,13 @@ from together_embed.engine.batching import listed
 from together_embed.engine.job import Job
 from together_embed.engine.roles import Role
 from together_embed.engine.rows import Form
+from together_embed.engine.telling import OnProgress
 from together_embed.errors import EmbeddingsError
 from together_embed.partial import Partial
 from together_embed.process import Process
 from together_embed.settings import Settings
 from together_embed.transports.tasks import Tasks
 from together_embed.transports.threads import Threads
-
-OnProgress = Callable[[int], object] | None
 
 
 class Calls:
@@ -63,7 +61,7 @@ class Calls:
         texts: Sequence[str],
         form: Form,
         role: Role | None,
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
         numbers: Sequence[int] | None = None,
     ) -> Any:
         """Return the rows of the texts.
@@ -92,7 +90,7 @@ class Calls:
         texts: Sequence[str],
         form: Form,
         role: Role | None,
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
         numbers: Sequence[int] | None = None,
     ) -> Any:
         """Do what `embed` does on the running loop."""

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from together_embed.address import base_url as canonical
-from together_embed.call import Calls, OnProgress
+from together_embed.call import Calls
 from together_embed.closing import Closing
 from together_embed.counting import limit_of, spelled
 from together_embed.engine import batching
@@ -20,10 +20,11 @@ from together_embed.engine.roles import Role, choose
 from together_embed.engine.rows import LISTS, Arrays, Row
 from together_embed.engine.shape import Shape
 from together_embed.engine.stats import Stats
+from together_embed.engine.telling import OnBatch, OnProgress
 from together_embed.errors import EmbeddingsError
 from together_embed.key import Key, KeySource
 from together_embed.partial import OnError, Partial, handed_over, may_return
-from together_embed.settings import OnBatch, Settings, mapping, parameters
+from together_embed.settings import Settings, mapping, parameters
 from together_embed.streams import Streams
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class EmbeddingsClient(Streams, Closing):
         *,
         role: Role | None = None,
         on_error: Literal["raise"] = "raise",
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
     ) -> list[list[float]]: ...
 
     @overload
@@ -297,7 +298,7 @@ class EmbeddingsClient(Streams, Closing):
         *,
         role: Role | None = None,
         on_error: Literal["return"],
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
     ) -> Partial: ...
 
     def embed(
@@ -306,7 +307,7 @@ class EmbeddingsClient(Streams, Closing):
         *,
         role: Role | None = None,
         on_error: OnError = "raise",
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
     ) -> list[list[float]] | Partial:
         """Return one embedding for each text, in order.
 
@@ -348,7 +349,7 @@ class EmbeddingsClient(Streams, Closing):
         *,
         role: Role | None = None,
         on_error: Literal["raise"] = "raise",
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
     ) -> list[list[float]]: ...
 
     @overload
@@ -358,7 +359,7 @@ class EmbeddingsClient(Streams, Closing):
         *,
         role: Role | None = None,
         on_error: Literal["return"],
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
     ) -> Partial: ...
 
     async def aembed(
@@ -367,7 +368,7 @@ class EmbeddingsClient(Streams, Closing):
         *,
         role: Role | None = None,
         on_error: OnError = "raise",
-        on_progress: OnProgress = None,
+        on_progress: OnProgress | None = None,
     ) -> list[list[float]] | Partial:
         """Do what `embed` does, as a coroutine on the running loop."""
         returns = may_return(on_error)

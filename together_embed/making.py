@@ -16,7 +16,7 @@ from together_embed.client import EmbeddingsClient
 from together_embed.closing import Closing
 from together_embed.engine.lengths import OnLong
 from together_embed.engine.stats import Stats
-from together_embed.settings import OnBatch
+from together_embed.engine.telling import OnBatch
 
 _held = threading.Lock()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeGuard
@@ -17,11 +17,9 @@ from together_embed.address import is_near, is_together, proxy
 from together_embed.engine.lengths import Limit
 from together_embed.engine.roles import Roles
 from together_embed.engine.shape import Shape
-from together_embed.engine.stats import BatchStats
+from together_embed.engine.telling import OnBatch
 from together_embed.errors import ConfigurationError
 from together_embed.key import KEY_VARIABLE, Key, hide, is_async
-
-OnBatch = Callable[[BatchStats], object]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import pytest
 
 from together_embed.engine import quota
 from together_embed.engine.brake import DOUBT, Brake
-from together_embed.engine.flow import GRACE, OUTAGE, Flow, Line, Permit
+from together_embed.engine.flow import GRACE, OUTAGE, Flow, Line
 from together_embed.engine.retry import Policy
-from together_embed.engine.signals import Report, Verdict
+from together_embed.engine.signals import Permit, Report, Verdict
 from together_embed.engine.window import INITIAL
 
 RIGHT = Report(Verdict.RIGHT, 0.3, 1000)

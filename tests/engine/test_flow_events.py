@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from together_embed.engine.brake import DOUBT, JITTER
-from together_embed.engine.flow import Flow, Line, Permit
+from together_embed.engine.flow import Flow, Line
 from together_embed.engine.quota import Quota
 from together_embed.engine.retry import Policy
-from together_embed.engine.signals import Report, Verdict
+from together_embed.engine.signals import Permit, Report, Verdict
 
 RIGHT = Report(Verdict.RIGHT, 0.4, 1000)
 STRAINED = Report(Verdict.STRAINED, 0.4, 1000)

@@ -154,7 +154,7 @@ class Aftermath:
         hint = retry.hinted_delay(reply.headers) if error.transient else None
         braked = wants_fewer(reply, hint)
         if ticket.base64 and self._blame_encoding(ticket.batch, error):
-            ticket.batch.tries.append(attempt(ticket, error, reply.status, now))
+            ticket.batch.tries.append(attempt_of(ticket, error, reply.status, now))
             ticket.batch.plain = ticket.batch.count
             return FIRST
         if self._halve(ticket.batch, error):
@@ -299,11 +299,11 @@ class Aftermath:
         if ticket.expected:
             return FIRST
         if error.transient and late:  # not its own time is over, but the call's
-            batch.tries.append(attempt(ticket, error, status, now))
+            batch.tries.append(attempt_of(ticket, error, status, now))
             return FIRST
         if not self._take_try(ticket, error, now, braked=braked):
             return Over(error, status)
-        batch.tries.append(attempt(ticket, error, status, now))
+        batch.tries.append(attempt_of(ticket, error, status, now))
         if stale:
             batch.stale += 1
         if braked or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
@@ -324,7 +324,7 @@ class Aftermath:
         return scrub
 
 
-def attempt(
+def attempt_of(
     ticket: Ticket, error: RequestError, status: int | None, now: float
 ) -> Attempt:
     """Return what an error's history says of a request."""

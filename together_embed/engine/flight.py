@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 from together_embed.engine import wire
 from together_embed.engine.batching import Batch
-from together_embed.engine.flow import Flow, Line, Permit
+from together_embed.engine.flow import Flow, Line
 from together_embed.engine.hedge import Hedger, pair, unpair
 from together_embed.engine.plan import Plan, Ticket
+from together_embed.engine.signals import Permit
 from together_embed.engine.stats import Tally
 
 

@@ -30,15 +30,8 @@ from together_embed.engine.brake import LONG, Brake
 from together_embed.engine.pace import Metre, Pace, Second
 from together_embed.engine.quota import Budget
 from together_embed.engine.retry import Policy
-from together_embed.engine.signals import (
-    BYTES_PER_TOKEN,
-    Permit,
-    Report,
-    Verdict,
-)
+from together_embed.engine.signals import BYTES_PER_TOKEN, Permit, Report, Verdict
 from together_embed.engine.window import Window
-
-__all__ = ["CEILING", "Flow", "Line", "Permit"]
 
 CEILING = 256
 """Requests in flight where the user names no bound. At 0.1 s a request they carry 2,560

@@ -23,12 +23,17 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from together_embed.engine import batching, quick, wire
-from together_embed.engine.aftermath import OF_A_TEXT, Aftermath, Later, Over
-from together_embed.engine.aftermath import attempt as attempt_of
+from together_embed.engine.aftermath import (
+    OF_A_TEXT,
+    Aftermath,
+    Later,
+    Over,
+    attempt_of,
+)
 from together_embed.engine.agenda import Agenda
 from together_embed.engine.batching import Batch
 from together_embed.engine.flight import Flight
-from together_embed.engine.flow import Flow, Permit
+from together_embed.engine.flow import Flow
 from together_embed.engine.group import Group, Groups
 from together_embed.engine.guest import PATIENCE, Guest
 from together_embed.engine.hedge import Hedger, unpair
@@ -38,7 +43,7 @@ from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
 from together_embed.engine.sharing import Delivery, Sharing
-from together_embed.engine.signals import Report, Verdict
+from together_embed.engine.signals import Permit, Report, Verdict
 from together_embed.engine.stats import Tallies
 from together_embed.engine.telling import OnBatch, OnEnd, OnProgress, Telling
 from together_embed.engine.verdict import report

@@ -19,22 +19,20 @@ from together_embed.engine.portion import Portion
 from together_embed.engine.shape import AS_SENT, Shape
 from together_embed.engine.signals import Permit
 
-Encoding = bool | None
-"""Whether the server takes `encoding_format: base64`; None where nobody knows yet."""
-
 
 @dataclass
 class Dialect:
     """What a client has learned about the way its server wants to be asked.
 
     Attributes:
-        base64: Whether the server takes `encoding_format: base64`.
+        base64: Whether the server takes `encoding_format: base64`; None where nobody
+            knows yet.
         learns: Whether that may change; False where the user chose the encoding.
         portion: How large a request it takes.
         honoured: Requests that asked for base64 and were answered right.
     """
 
-    base64: Encoding
+    base64: bool | None
     learns: bool = True
     portion: Portion = field(default_factory=Portion)
     honoured: int = 0
