@@ -73,7 +73,34 @@ class Fresh(NamedTuple):
 
 
 class Job:
-    """See the module. Groups of texts go in by `add`, come out in order by `take`."""
+    """See the module. Groups of texts go in by `add`, come out by `take`.
+
+    Args:
+        plan: What all jobs of the client have in common.
+        policy: How often to try.
+        flow: Where the client's permits come from.
+        dialect: What is known of the server; more is learned here.
+        now: When the call begins, in seconds on the driver's clock.
+        wake: Is called from any thread when `next_step` is to be asked again.
+        form: How the call wants its rows.
+        ordered: Whether a group waits for its predecessors.
+        prefix: What goes in front of each text.
+        numbers: What the user calls the texts, where they go on with an earlier call.
+        lenient: Whether an error stands in the place of a refused text's row; else the
+            call ends with it, when all others have theirs.
+        on_progress: See `telling`, as for the next two.
+        on_batch: Likewise.
+        on_end: Likewise.
+        tallies: Those of the client's calls.
+        sharing: What the client's calls want at the same time.
+        host: See `Guest`, as for the next.
+        blocks: Likewise.
+        hedger: Tells which requests are sent a second time; None is that none are.
+
+    Attributes:
+        fresh: Answers that are to be kept, where the plan says so, the oldest first;
+            `kept` follows on each.
+    """
 
     def __init__(
         self,
@@ -112,8 +139,9 @@ class Job:
         )
         self._aftermath = Aftermath(plan, policy, dialect, self._tally)
         self._began_at = now
-        self._carried = self._recalled = False
-        self._alone = 0
+        self._carried = False  # an answer was right
+        self._recalled = False  # rows of a store came, which tell the width
+        self._alone = 0  # texts that were refused one by one
         self.fresh: deque[Fresh] = deque()
         self._line = flow.join(wake)
         self._guest = Guest(sharing or Sharing(), wake, host, blocks)
@@ -224,7 +252,7 @@ class Job:
     @property
     def is_finished(self) -> bool:
         """Whether every text has its row, or will have none."""
-        return not self._unfinished
+        return self._complete and not self._groups.is_missing_any
 
     @property
     def is_alone(self) -> bool:
@@ -246,7 +274,7 @@ class Job:
             idle: The driver carries nothing, and may carry a request that is alone
                 itself.
         """
-        if not self._unfinished:
+        if self.is_finished:
             return None
         if self._is_late(now):
             self._failure = self._failure or self._deadline_error()
@@ -283,7 +311,8 @@ class Job:
         if not self._flight.give_back(ticket):
             return
         seconds = now - ticket.sent_at
-        right = isinstance(outcome, Reply) and outcome.status == 200
+        answer = _answer(outcome)
+        right = answer is not None
         if self._flight.hedges and (right or ticket.beaten):
             self._flight.time(ticket, seconds)
         if outcome is not None and not right:
@@ -292,7 +321,7 @@ class Job:
         ticket.expected = self._flow.land(ticket.permit, told, now)
         ticket.serves = not right and self._flow.serves(now)
         if right or self._flight.is_last(ticket):
-            self._guest.land(ticket.batch, outcome if right else None)  # type: ignore[arg-type]
+            self._guest.land(ticket.batch, answer)
 
     def receive(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Take what became of a request."""
@@ -300,18 +329,17 @@ class Job:
         self._flight.tell(ticket)
         if ticket.over:
             return
-        reply = outcome if isinstance(outcome, Reply) else None
-        right = reply is not None and reply.status == 200
+        answer = _answer(outcome)
         ticket.over = True  # Python hears no Ctrl-C between this and the next
-        if right:
-            self._undigested.append((ticket, reply))  # type: ignore[arg-type]
+        if answer is not None:
+            self._undigested.append((ticket, answer))
         self._flight.remove(ticket)
-        if reply is not None:
-            carried = reply.carried
-            received = len(reply.body) if carried is None else carried
+        if isinstance(outcome, Reply):
+            carried = outcome.carried
+            received = len(outcome.body) if carried is None else carried
             ticket.batch.course.received += received
             self._tally.received_bytes += received
-        if not right:
+        if answer is None:
             self._miss(ticket, outcome, now)
 
     @property
@@ -442,10 +470,6 @@ class Job:
             raise self._failure
 
     # What the job makes of it.
-
-    @property
-    def _unfinished(self) -> bool:
-        return not self._complete or self._groups.is_missing_any
 
     def _is_late(self, now: float) -> bool:
         """Whether the call's own time is over."""
@@ -587,3 +611,8 @@ class Job:
             indices=missing,
             attempts=tuple(tries),
         )
+
+
+def _answer(outcome: Outcome | None) -> Reply | None:
+    """Return what may hold vectors, an answer of 200; None where it is none."""
+    return outcome if isinstance(outcome, Reply) and outcome.status == 200 else None
