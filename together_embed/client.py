@@ -245,14 +245,12 @@ class EmbeddingsClient(Streams, Closing):
         letters, digits and hyphens, and does not depend on the key.
         """
         prefix = self._settings.roles.prefix(role) if role else ""
-        extra = {**self._settings.extra_body}
-        extra.pop("encoding_format", None)
         parts = (
             self._settings.base_url,
             self._settings.model,
             self._settings.dimensions,
             prefix,
-            json.dumps(extra, sort_keys=True),
+            json.dumps(self._settings.deciding_fields, sort_keys=True),
             *self._handling(),
         )
         digest = blake2b(repr(parts).encode(), digest_size=8).hexdigest()

@@ -36,13 +36,11 @@ class Memory:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
-        extra = {**settings.extra_body}
-        extra.pop("encoding_format", None)
         self._place = (
             settings.base_url,
             settings.model,
             settings.dimensions,
-            canonical(extra),
+            canonical(settings.deciding_fields),
         )
         self._subject = subject(*self._place)
         self._watch = Watch(store, self._subject, settings)

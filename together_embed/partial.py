@@ -144,9 +144,8 @@ def handed_over(error: EmbeddingsError, on_error: OnError) -> Partial:
     Raises:
         EmbeddingsError: The caller wants the error, or it came before the call began.
     """
-    if on_error == "raise" or isinstance(error, ConfigurationError):
-        raise error
-    if error.partial is None:
+    early = isinstance(error, ConfigurationError)
+    if on_error == "raise" or early or error.partial is None:
         raise error
     return error.partial
 

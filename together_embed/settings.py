@@ -138,6 +138,13 @@ class Settings:
         return {"auto": None, "float": False, "base64": True}[self.encoding_format]
 
     @property
+    def deciding_fields(self) -> dict[str, Any]:
+        """What of `extra_body` decides a vector: all but how it is sent."""
+        fields = {**self.extra_body}
+        fields.pop("encoding_format", None)
+        return fields
+
+    @property
     def watches_weights(self) -> bool:
         """Whether a fixed text is sent along, to see if the model is the same."""
         return self.on_drift == "error" if self.canary is None else self.canary
