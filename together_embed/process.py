@@ -10,13 +10,13 @@ import os
 import random
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from together_embed import learned
+from together_embed.caution import warn
 from together_embed.engine.flow import CEILING, Flow
 from together_embed.engine.hedge import Hedger
 from together_embed.engine.job import Job
@@ -149,7 +149,7 @@ class Process:
                 self._settings.on_batch(told)
         except Exception as error:
             words = f"on_batch raised {type(error).__name__}: {error}"
-            warnings.warn(words, RuntimeWarning, stacklevel=2)
+            warn(RuntimeWarning(words))
 
     def sync(self) -> RequestsTransport:
         """Return the sync transport; its library is loaded only now."""

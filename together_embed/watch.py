@@ -7,12 +7,12 @@ fixed text, and the prefix that each role had. Here they are compared with what 
 from __future__ import annotations
 
 import threading
-import warnings
 from dataclasses import replace
 from hashlib import blake2b
 from math import hypot
 from operator import mul
 
+from together_embed.caution import warn
 from together_embed.engine.roles import Role
 from together_embed.engine.wire import excerpt
 from together_embed.errors import ModelDriftError, ModelDriftWarning, RoleDriftWarning
@@ -113,7 +113,7 @@ class Watch:
             for role in sorted(self._due):
                 mine = _digest(self._roles.prefix(role))
                 if prefixes.setdefault(role, mine) != mine:
-                    warnings.warn(RoleDriftWarning(self._other(role)), stacklevel=4)
+                    warn(RoleDriftWarning(self._other(role)))
             self._due.clear()
             if prefixes != noted.prefixes:
                 changed = replace(noted, prefixes=prefixes)
@@ -149,7 +149,7 @@ class Watch:
         message = f"{self._model} {what}; such vectors do not belong in one index"
         if self._strict:
             raise ModelDriftError(message)
-        warnings.warn(ModelDriftWarning(message), stacklevel=4)
+        warn(ModelDriftWarning(message))
         return False
 
 

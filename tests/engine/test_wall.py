@@ -19,7 +19,11 @@ FORBIDDEN = {
     *("requests", "urllib3", "aiohttp", "http", "urllib", "email", "random", "os"),
     *("langchain_core", "llama_index", "logging", "io", "pathlib", "sched"),
 }
-ALLOWED_INSIDE = ("together_embed.engine", "together_embed.errors")
+ALLOWED_INSIDE = (
+    "together_embed.engine",
+    "together_embed.errors",
+    "together_embed.caution",
+)
 
 SCRIPT = """
 import importlib, sys, types

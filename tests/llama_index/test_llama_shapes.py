@@ -50,8 +50,9 @@ def test_llama_index_cuts_and_splits_after_a_dump_too(endpoint, copied: str) -> 
     elif copied == "pickled":
         model = pickle.loads(pickle.dumps(model))
         model.api_key = "k"
-    with pytest.warns(LongInputWarning):
+    with pytest.warns(LongInputWarning) as told:
         rows = model.get_text_embedding_batch(["short", LONG])
+    assert [warning.filename for warning in told] == [__file__]
     assert [len(row) for row in rows] == [4, 4]
     assert [hypot(*row) for row in rows] == pytest.approx([1, 1])
 
@@ -68,8 +69,9 @@ def test_langchain_cuts_and_splits_after_a_dump_too(
     elif copied == "pickled":
         model = pickle.loads(pickle.dumps(model))
     assert model.namespace == name
-    with pytest.warns(LongInputWarning):
+    with pytest.warns(LongInputWarning) as told:
         rows = model.embed_documents(["short", LONG])
+    assert [warning.filename for warning in told] == [__file__]
     assert [len(row) for row in rows] == [4, 4]
 
 

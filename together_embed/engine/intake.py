@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
+from together_embed.caution import warn
 from together_embed.engine import batching
 from together_embed.engine.group import Group
 from together_embed.engine.lengths import Limit
@@ -89,4 +89,4 @@ class Intake:
             self._warned = True
             if self._numbers is not None:
                 long = tuple(self._numbers[number] for number in long)
-            warnings.warn(LongInputWarning(limit.warning(long)), stacklevel=6)
+            warn(LongInputWarning(limit.warning(long)))

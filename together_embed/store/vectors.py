@@ -12,12 +12,12 @@ Contract:
 from __future__ import annotations
 
 import os
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
+from together_embed.caution import warn
 from together_embed.errors import ConfigurationError
 from together_embed.store import rows
 from together_embed.store.database import Database
@@ -244,4 +244,4 @@ class Store:
             raise error
         mine = object()  # of two threads at once, one finds its own
         if self._warned.setdefault(error.reason, mine) is mine:
-            warnings.warn(StoreWarning(f"{error}."), stacklevel=5)
+            warn(StoreWarning(f"{error}."))
