@@ -39,8 +39,6 @@ def test_auto_puts_the_models_own_sentence_before_queries_only(model: str) -> No
 def test_auto_tells_an_instructed_model_its_task() -> None:
     plain = choose(E5, instructions="auto")
     assert plain == Roles(f"Instruct: {TASK}\nQuery: ", "")
-    own = choose(E5, instructions="auto", task="Find {code} like this")
-    assert own.query_prefix == "Instruct: Find {code} like this\nQuery: "
 
 
 @pytest.mark.parametrize(
@@ -61,21 +59,6 @@ def test_a_prefix_of_the_users_wins_over_the_preset() -> None:
 def test_auto_for_a_model_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'me/mine'; give query_prefix"):
         choose("me/mine", instructions="auto")
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"task": "t"},
-        {"task": "t", "query_prefix": "q: "},
-        {"task": "t", "instructions": "auto", "query_prefix": "q: "},
-    ],
-)
-def test_a_task_that_would_go_nowhere_is_refused(settings: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="task"):
-        choose(E5, **settings)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="task"):
-        choose(BGE, instructions="auto", task="t")
 
 
 def test_an_instruction_other_than_auto_is_refused() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from together_embed import errors
-from together_embed.engine.roles import PRESETS, TASK
+from together_embed.engine.roles import PRESETS
 from together_embed.local import LocalEndpoint
 from together_embed.store import StoreWarning
 
@@ -133,7 +133,7 @@ def test_the_authors_prefixes_go_before_questions_where_they_are_asked_for(
 ) -> None:
     plain = make(way, endpoint.base_url, model=name)
     asked = make(way, endpoint.base_url, model=name, instructions="auto")
-    prefix = PRESETS[name].query_prefix.replace("{task}", TASK)
+    prefix = PRESETS[name].query_prefix
     for model, before in ((plain, ""), (asked, prefix)):
         assert as_query(way, model, "who?") == endpoint.embed(f"{before}who?")
         assert way.embed(model, ["they"]) == [endpoint.embed("they")]

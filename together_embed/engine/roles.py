@@ -15,7 +15,7 @@ from together_embed.errors import ConfigurationError
 Role = Literal["query", "document"]
 
 TASK = "Given a search query, find the passages that answer it"
-"""What models with instructions are told where the user names no task."""
+"""What models with instructions are told; who has another writes a `query_prefix`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,7 @@ class Preset:
     Attributes:
         width: Numbers in a vector.
         context: Tokens of a text, at most, those that the model adds included.
-        query_prefix: What its authors put in front of a query; `{task}` stands for a
-            sentence. Documents get nothing.
+        query_prefix: What its authors put in front of a query. Documents get nothing.
         bytewise: Its tokenizer falls back to bytes, so that a character outside ASCII
             can take as many tokens as it has bytes in UTF-8.
     """
@@ -41,7 +40,7 @@ _BGE = "Represent this sentence for searching relevant passages: "
 
 PRESETS = {
     "intfloat/multilingual-e5-large-instruct": Preset(
-        1024, 512, "Instruct: {task}\nQuery: "
+        1024, 512, f"Instruct: {TASK}\nQuery: "
     ),
     "BAAI/bge-large-en-v1.5": Preset(1024, 512, _BGE),
     "BAAI/bge-base-en-v1.5": Preset(768, 512, _BGE),
@@ -98,7 +97,6 @@ def choose(
     query_prefix: str | None = None,
     document_prefix: str | None = None,
     instructions: Literal["auto"] | None = None,
-    task: str | None = None,
 ) -> Roles:
     """Return the prefixes that the settings mean.
 
@@ -107,11 +105,9 @@ def choose(
         query_prefix: In front of queries; "" is none, and wins over a preset too.
         document_prefix: In front of documents, likewise.
         instructions: "auto" takes from the model's preset what is not given here.
-        task: The sentence for a preset that has a place for one.
 
     Raises:
-        ConfigurationError: A setting would have no effect: no preset is known for the
-            model, or a task is given where no place is for it.
+        ConfigurationError: No preset is known for the model.
     """
     known = Preset(0, 0)
     if instructions == "auto":
@@ -121,13 +117,6 @@ def choose(
         said = repr(instructions) if isinstance(instructions, str) else f"a {name}"
         raise ConfigurationError(f'instructions is {said}, not "auto"')
     wanted = known.query_prefix if query_prefix is None else query_prefix
-    if query_prefix is None and "{task}" in wanted:
-        wanted = wanted.replace("{task}", TASK if task is None else task)
-    elif task is not None:
-        raise ConfigurationError(
-            "task has no place: it belongs to instructions='auto' and a model whose "
-            "prefix names a task"
-        )
     return Roles(wanted, document_prefix or "")
 
 
