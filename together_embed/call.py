@@ -76,8 +76,7 @@ class Calls:
             return form.empty(0, 0)
         here = self.here()
         driver = Threads(here.sync(), here.memory)
-        how = {**driver.seat, "on_progress": on_progress, "numbers": numbers}
-        job = here.job(driver.wake, form, role, **how)
+        job = here.job(driver, form, role, on_progress=on_progress, numbers=numbers)
         try:
             ((_, rows),) = driver.run(job, iter(()), texts)
         except EmbeddingsError as error:
@@ -99,8 +98,7 @@ class Calls:
             return form.empty(0, 0)
         here = self.here()
         driver = Tasks(here.asynchronous(), here.memory)
-        how = {**driver.seat, "on_progress": on_progress, "numbers": numbers}
-        job = here.job(driver.wake, form, role, **how)
+        job = here.job(driver, form, role, on_progress=on_progress, numbers=numbers)
         try:
             ((_, rows),) = await driver.whole(job, texts)
         except EmbeddingsError as error:
@@ -115,14 +113,12 @@ class Calls:
         role: Role | None,
         *,
         ordered: bool,
-        lenient: bool = False,
+        lenient: bool,
     ) -> Iterator[tuple[int, Any]]:
         """Yield the number of the first text of each group, and its rows."""
         here = self.here()
         driver = Threads(here.sync(), here.memory)
-        job = here.job(
-            driver.wake, form, role, **driver.seat, ordered=ordered, lenient=lenient
-        )
+        job = here.job(driver, form, role, ordered=ordered, lenient=lenient)
         try:
             yield from driver.run(job, map(listed, batches))
         except EmbeddingsError as error:
@@ -136,14 +132,12 @@ class Calls:
         role: Role | None,
         *,
         ordered: bool,
-        lenient: bool = False,
+        lenient: bool,
     ) -> AsyncGenerator[tuple[int, Any], None]:
         """Do what `stream` does on the running loop."""
         here = self.here()
         driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(
-            driver.wake, form, role, **driver.seat, ordered=ordered, lenient=lenient
-        )
+        job = here.job(driver, form, role, ordered=ordered, lenient=lenient)
         try:
             async with aclosing(driver.run(job, batches)) as groups:
                 async for group in groups:

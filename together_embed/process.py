@@ -1,7 +1,7 @@
 """What one process may share among its threads and loops, and no other may.
 
-Connections, the flow of requests, what was counted. A forked child
-makes one of its own: with its parent's sockets it would read its parent's answers.
+Connections, the flow of requests, what was counted. A forked child makes one of its
+own: with its parent's sockets it would read its parent's answers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from together_embed.memory import Memory
     from together_embed.transports.async_aiohttp import AiohttpTransport
     from together_embed.transports.sync_requests import RequestsTransport
+    from together_embed.transports.tasks import Tasks
+    from together_embed.transports.threads import Threads
 
 
 class Process:
@@ -104,9 +105,9 @@ class Process:
         )
 
     def job(
-        self, wake: Callable[[], None], form: Form, role: Role | None, **how: Any
+        self, driver: Threads | Tasks, form: Form, role: Role | None, **how: Any
     ) -> Job:
-        """Make a job for one call."""
+        """Make a job for one call, for this driver to carry out."""
         shared = self._plan, self._policy, self.flow, self._dialect
         prefix = self._settings.roles.prefix(role) if role else ""
         if self.memory is not None:
@@ -114,7 +115,7 @@ class Process:
         return Job(
             *shared,
             clock(),
-            wake,
+            driver.wake,
             form,
             prefix=prefix,
             on_batch=self._tell if self._settings.on_batch else None,
@@ -122,7 +123,7 @@ class Process:
             tallies=self._tallies,
             sharing=self._sharing,
             hedger=self._hedger,
-            **how,
+            **(driver.seat | how),
         )
 
     @property

@@ -31,14 +31,18 @@ Result = TypeVar("Result")
 
 
 class Tasks:
-    """Requests as tasks of the loop; leaving the call cancels and awaits them."""
+    """Requests as tasks of the loop; leaving the call cancels and awaits them.
+
+    Attributes:
+        seat: What a job is to know of where it is carried out: what hosts the requests.
+    """
 
     def __init__(self, transport: AsyncTransport, memory: Memory | None) -> None:
         self._transport = transport
         self._memory = memory
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        self.seat = {"host": threading.get_ident()}
+        self.seat: dict[str, Any] = {"host": threading.get_ident()}
         self._inbox: deque[Landing] = deque()
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
         self._pull: asyncio.Task[Sequence[str]] | None = None

@@ -31,6 +31,9 @@ class Threads:
 
     Leaving the call lets them go without waiting: what they bring home later gives its
     permit back, and is seen by nobody.
+
+    Attributes:
+        seat: What a job is to know of where it is carried out: what the call blocks.
     """
 
     def __init__(self, transport: SyncTransport, memory: Memory | None) -> None:
@@ -43,7 +46,7 @@ class Threads:
         self._threads = 0
         self._left = self._broken = False
         self._spoilt: Exception | None = None
-        self.seat = {"blocks": threading.get_ident()}
+        self.seat: dict[str, Any] = {"blocks": threading.get_ident()}
 
     def wake(self) -> None:
         """End the present wait, from any thread."""
