@@ -242,6 +242,14 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     assert sorted(listed) == sorted(names(PAGES))
 
 
+def test_the_map_of_the_house_names_every_module_and_no_other() -> None:
+    named = set(re.findall(r"\b(\w+\.py)\b", (DOCS / "design.md").read_text()))
+    core = DOCS.parent / "together_embed"
+    rooms = [core, core / "engine", core / "transports"]
+    there = {path.name for room in rooms for path in room.glob("[!_]*.py")}
+    assert named == there
+
+
 def test_no_page_names_a_test_that_is_not_there() -> None:
     code = "".join(path.read_text() for path in DOCS.parent.glob("tests/**/test_*.py"))
     for page in PAGES:

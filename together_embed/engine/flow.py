@@ -5,12 +5,13 @@ each back with a report of what became of its request (`land`). Lines that want 
 than is free are served in turn, one permit each; one that just came is served before
 the next further permit of another, so that a query does not wait behind a corpus.
 
-What may go out is the least of what four parts allow, each of which learns from the
-same reports:
+What may go out is the least of what these allow; all but the last learn from the same
+reports:
 
 * the window: how many may be in flight together;
 * the pace: how many a second, where refusals have shown that there is such a limit;
 * the brake: nothing, then one, after a refusal with a time or with nothing in flight;
+* the quota: what the headers of answers say is left;
 * the user's own bounds.
 
 Decisions are made under the lock that the client brings, and return at once. Whoever
