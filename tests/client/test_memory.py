@@ -237,6 +237,25 @@ def test_kept_rows_of_another_width_are_never_mixed_with_the_others(
             getattr(client, form)(TEXTS)
 
 
+@pytest.mark.parametrize("form", ["embed", "embed_array"])
+def test_a_text_of_which_pieces_are_kept_is_made_of_one_width_and_leaves_nothing(
+    path: Path, form: str
+) -> None:
+    split = {"on_long_input": "split", "max_input_tokens": 2}
+    how = {**split, "count_tokens": lambda text: len(text.split()), "cache": path}
+    with LocalEndpoint(dimension=8, remember_texts=True) as endpoint:
+        client = EmbeddingsClient("m", base_url=endpoint.base_url, **how)
+        client.embed(["a b", "e f"])
+        with pytest.warns(LongInputWarning):
+            assert len(getattr(client, form)(["a b c d"])) == 1
+        assert endpoint.seen == {"a b": 1, "c d": 1, "e f": 1}
+        assert client._calls.here()._sharing.known == {}
+    with LocalEndpoint(dimension=4, port=endpoint.port) as endpoint:
+        with pytest.warns(LongInputWarning), pytest.raises(ModelDriftError):
+            getattr(client, form)(["e f g h"])
+        assert client._calls.here()._sharing.known == {}
+
+
 def test_a_bounded_cache_stays_below_its_bound_and_keeps_what_is_of_use(
     colour, path: Path
 ) -> None:

@@ -31,7 +31,7 @@ class Group:
         unique: The different texts as they are sent, in the order of their first
             appearance.
         recalled: For how many of the texts handed in a row was known.
-        width: The width of those rows.
+        width: The width of the rows that were, those of pieces included; 0 for none.
         missing: How many of `unique` have no row yet, and may still get one.
         lengths: The characters of those texts of the call that are cut or split.
     """
@@ -129,11 +129,11 @@ class Group:
         """
         for (code, width), run in groupby(known, _kind):
             rows = list(run)
-            self.width = self.width or width
-            if width and width == self.width:
+            if width and width == (self.width or width):
                 with suppress(InvalidReply):
                     block = self._form.unpack(code, [row[1] for row in rows if row])
                     self.recalled += self.put(start, block, width)[0]
+                    self.width = width
             start += len(rows)
 
     def leave_out(

@@ -188,14 +188,13 @@ class Job:
         plan = self._plan
         if group.missing and plan.ready is not None:
             plan.ready()
-        recalled = group.recalled
-        if recalled:
+        if group.width:  # of a text in pieces, some may be known, and not all
             self._recalled = True
             self._width = self._width or group.width
             if narrow := self._too_narrow(group.width):
                 raise narrow
-            self._tally.recalled += recalled
-            self._settle(group, recalled)
+            self._tally.recalled += group.recalled
+            self._settle(group, group.recalled)
             self._guest.settle(group, group.unique[group.missing :])
         if group.missing:
             self._guest.enter(group)
