@@ -112,6 +112,18 @@ def test_an_answer_that_fails_as_the_deadline_comes_is_told_of_with_its_status()
     assert error.attempts[0].seconds == 5.0
 
 
+def test_what_comes_while_a_call_ends_is_no_failure() -> None:
+    world = World(limit=2, batch_size=1, deadline=5.0)
+    run = world.start([["a", "b"]])
+    world._turn(run)
+    world.now += 5.0
+    assert run.job.next_step(world.now) is None
+    run.job.receive(world._air[0][3], good(["a"]), world.now)
+    run.job.digest(world.now)
+    results, failures, remaining = run.job.partial()
+    assert (results, list(failures), remaining) == ({0: vector("a")}, [1], ())
+
+
 def test_a_deadline_without_a_failure_tells_of_none() -> None:
     world = World(lambda ask: (9.0, good(ask.texts)), limit=1)
     world._turn(world.start([["it holds the only place"]]))

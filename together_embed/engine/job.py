@@ -244,7 +244,9 @@ class Job:
         """Return what is there and was not taken, what failed, and what is open."""
         results, failures = self._groups.partial()
         if isinstance(self._failure, EmbeddingsError):
-            failures.update(dict.fromkeys(self._failure.indices, self._failure))
+            # Some may have come while the call was ending.
+            without = [i for i in self._failure.indices if i not in results]
+            failures.update(dict.fromkeys(without, self._failure))
         missing = self._groups.missing_indices()
         return results, failures, tuple(i for i in missing if i not in failures)
 
