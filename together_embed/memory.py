@@ -7,6 +7,7 @@ the key nor the batch size nor the encoding.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,6 +25,10 @@ from together_embed.store import (
     subject,
 )
 from together_embed.watch import CANARY, Watch
+
+UNSURE = 100_000
+"""So many vectors can be taken back. The text that tells goes out with the first ones;
+a server that refuses it would let their names grow without end."""
 
 
 class Memory:
@@ -45,16 +50,16 @@ class Memory:
         self._subject = subject(*self._place)
         self._watch = Watch(store, self._subject, settings)
         # What this process kept before it was known whether the model is the same.
-        self._unsure: list[bytes] = []
+        self._unsure: deque[bytes] = deque(maxlen=UNSURE)
 
     def meet(self, role: Role | None) -> None:
         """Say that a call's texts are of a role; costs nothing here."""
         if role is not None:
             self._watch.meet(role)
 
-    def canary(self) -> str | None:
-        """Return a text to send along, whose vector tells whether the model is new."""
-        return self._watch.canary()
+    def canary(self, call: object) -> str | None:
+        """Return a text for a call to send along, to tell whether the model is new."""
+        return self._watch.canary(call)
 
     def recall(self, texts: Sequence[str]) -> list[Packed | None]:
         """Return what is known of each text."""
@@ -84,12 +89,13 @@ class Memory:
         self._store.put_packed(zip(keys, packed.values(), strict=True))
         if self._watch.is_unsure:
             self._unsure += keys
+        else:
+            self._unsure.clear()
         self._watch.check_roles()
 
-    def end(self) -> None:
-        """Say that a call is over."""
-        self._watch.end()
-        self._unsure.clear()
+    def end(self, call: object) -> None:
+        """Say that a call is over, or sends nothing that the text can go along with."""
+        self._watch.end(call)
 
     @property
     def speed(self) -> float | None:

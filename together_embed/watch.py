@@ -50,25 +50,27 @@ class Watch:
         self._due: set[Role] = set()
         self._met: set[Role] = set()
         self._asks = settings.watches_weights
-        self._is_out = False
+        self._asker: object = None
         self._drifted = ""
 
     @property
     def is_unsure(self) -> bool:
-        """Whether the vector of the fixed text is on its way."""
-        return self._asks and self._is_out
+        """Whether the vector of the fixed text is wanted, and not here yet."""
+        return self._asks
 
-    def canary(self) -> str | None:
-        """Return the fixed text where it is to be sent along now, once a process."""
+    def canary(self, call: object) -> str | None:
+        """Return the fixed text where a call is to send it along, once a process."""
         with self._lock:
-            if not self._asks or self._is_out:
+            if not self._asks or self._asker is not None:
                 return None
-            self._is_out = True
+            self._asker = call
             return CANARY
 
-    def end(self) -> None:
-        """Let another call ask, where one ended without the fixed text's vector."""
-        self._is_out = False
+    def end(self, call: object) -> None:
+        """Let another call ask, where the one that should has not sent it."""
+        with self._lock:
+            if self._asker is call:
+                self._asker = None
 
     def meet(self, role: Role) -> None:
         """Say that texts of a role are coming; what that means is looked up later."""

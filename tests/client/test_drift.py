@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from together_embed import EmbeddingsClient
 from together_embed.errors import (
+    AuthenticationError,
     ConfigurationError,
     InputError,
     ModelDriftError,
@@ -75,6 +78,19 @@ def test_nothing_is_sent_for_it_alone(colour, make, serving) -> None:
     assert serving.seen[CANARY] == 1
 
 
+def test_in_a_stream_it_goes_along_with_the_first_texts_that_are_sent(
+    colour, make, serving, weights
+) -> None:
+    colour.embed(make(), TEXTS)
+    batches = [TEXTS[:20], [], TEXTS[20:], MORE[:20], MORE[20:]]
+    assert len(list(colour.batches(make(batch_size=20), batches))) == 5
+    assert serving.seen[CANARY] == 2
+    weights.shift = 99.0
+    strict = make(batch_size=20, on_drift="error")
+    with pytest.raises(ModelDriftError, match="has other weights"):
+        list(colour.batches(strict, [*batches, ["one more"]]))
+
+
 def test_texts_that_come_twice_keep_their_places_beside_it(
     colour, make, weights
 ) -> None:
@@ -120,6 +136,25 @@ def test_unless_strict_or_asked_for_nothing_is_sent_that_the_user_did_not_send(
     assert CANARY not in serving.seen
 
 
+def test_what_calls_kept_before_it_was_known_is_taken_back(
+    make, weights, serving
+) -> None:
+    make().embed(TEXTS)
+    weights.shift = 99.0
+    client = make(timeout=1.0)
+    serving.fail("hang")  # it comes back when another call is long over
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(client.embed, ["the first call"])
+        while serving.requests < 2:
+            time.sleep(0.001)
+        client.embed(MORE)
+        with pytest.warns(ModelDriftWarning):
+            first.result()
+    fresh = make(canary=False)
+    fresh.embed(MORE)
+    assert fresh.stats.recalled == 0
+
+
 def test_differences_as_between_batches_are_no_drift(colour, make, weights) -> None:
     colour.embed(make(), TEXTS)
     weights.shift = 1.0  # a distance of about 1e-4
@@ -143,6 +178,19 @@ def test_where_the_call_fails_the_next_one_sends_it(colour, make, serving) -> No
     colour.embed(client, TEXTS, on_error="return")
     assert len(colour.embed(client, TEXTS)) == 40
     assert serving.seen[CANARY] == 1
+
+
+def test_where_it_is_alone_in_a_request_that_ends_the_call_no_text_has_its_vector(
+    colour, make, serving, weights
+) -> None:
+    client = make(batch_size=1, max_concurrency=1)
+    serving.fail(401, times=2)
+    partial = colour.embed(client, TEXTS, on_error="return")
+    assert list(partial.failures) == [*range(40)]
+    with pytest.raises(AuthenticationError) as raised:
+        colour.resume(partial)
+    assert raised.value.indices == tuple(range(40))
+    assert colour.resume(raised.value) == [weights(text, 3) for text in TEXTS]
 
 
 def test_a_server_that_refuses_it_costs_no_text_its_vector(colour, tmp_path) -> None:

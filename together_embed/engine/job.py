@@ -575,6 +575,9 @@ class Job:
             self._refuse(batch, error)
         else:
             self._failure = self._failure or error
+            if isinstance(error, RequestError) and not error.indices:
+                # Nobody's text was in it, but one that goes along: it ends them all.
+                error.indices = self._groups.missing_indices()
             if alone:  # then it was not the size of any of them, either
                 for other in self._waiting:
                     self._dialect.portion.acquit(other.doubts)

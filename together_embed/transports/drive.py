@@ -52,12 +52,12 @@ class AsyncTransport(Protocol):
 class Memory(Protocol):
     """What the drivers need of a store: both may wait for a disk."""
 
-    def canary(self) -> str | None:
-        """Return a text to send along with others, if there is one now."""
+    def canary(self, call: object) -> str | None:
+        """Return a text for a call to send along with others, if there is one now."""
         ...
 
-    def end(self) -> None:
-        """Hear that a call is over."""
+    def end(self, call: object) -> None:
+        """Hear that a call is over, or sends nothing that it could go along with."""
         ...
 
     def recall(self, texts: Sequence[str]) -> Sequence[tuple[str, bytes] | None]:

@@ -114,7 +114,7 @@ class Tasks:
                 if not self._orderly:
                     job.mend(())
                 if self._memory is not None:
-                    self._memory.end()
+                    self._memory.end(job)
 
     async def _feed(self, job: Job, source: AsyncIterator[Sequence[str]]) -> None:
         """Pull the next group beside the requests: a slow source holds up nothing."""
@@ -142,7 +142,7 @@ class Tasks:
         if texts is END:
             job.complete()
             return
-        hidden = self._memory.canary() if self._memory else None
+        hidden = self._memory.canary(job) if self._memory else None
         many = len(texts) > MANY
         # A text of any length is much work for an event loop, and so are many.
         if job.measures or many:
@@ -154,6 +154,8 @@ class Tasks:
             for start, asked in group.lookups():
                 known = await asyncio.to_thread(self._memory.recall, asked)
                 group.recall(start, known)
+            if hidden and not group.missing:
+                self._memory.end(job)
         if many:
             await self._beside(job.add, group)
         else:

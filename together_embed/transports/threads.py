@@ -100,7 +100,7 @@ class Threads:
         finally:
             self._leave(job)
             if self._memory is not None:
-                self._memory.end()
+                self._memory.end(job)
 
     def _next(self, source: Iterator[Sequence[str]]) -> Sequence[str]:
         try:
@@ -114,12 +114,14 @@ class Threads:
         if texts is END:
             job.complete()
             return
-        hidden = self._memory.canary() if self._memory else None
+        hidden = self._memory.canary(job) if self._memory else None
         group = job.group(texts, hidden)
         if self._memory is not None:
             job.enter(group)
             for start, asked in group.lookups():
                 group.recall(start, self._memory.recall(asked))
+            if hidden and not group.missing:
+                self._memory.end(job)
         job.add(group)
 
     def _save(self, job: Job) -> None:
