@@ -89,14 +89,19 @@ class Group:
         self._times = None if plain else Counter(places)
 
     @property
+    def _handed_in(self) -> Sequence[int]:
+        """The place of each text that was handed in."""
+        return range(len(self.unique)) if self._places is None else self._places
+
+    @property
     def count(self) -> int:
         """How many texts were handed in, duplicates included."""
-        return len(self.unique if self._places is None else self._places)
+        return len(self._handed_in)
 
     @property
     def copies(self) -> int:
         """How many of them are duplicates."""
-        return 0 if self._places is None else len(self._places) - len(self.unique)
+        return self.count - len(self.unique)
 
     def is_known(self, place: int) -> bool:
         """Tell whether the text `unique[place]` has its row."""
@@ -147,7 +152,7 @@ class Group:
             indices: Where in the call they stand.
             error: Makes the error for the places of one text.
         """
-        places = range(len(self.unique)) if self._places is None else self._places
+        places = self._handed_in
         out = dict.fromkeys(places[index - self.start] for index in indices)
         kept = [place for place in range(len(self.unique)) if place not in out]
         self.reorder([*kept, *out])
@@ -161,8 +166,7 @@ class Group:
             self._rows[start:stop] = self._form.spread(self._rows, order)
         self._known[start:stop] = bytes(self._known[place] for place in order)
         moved = {place: new for new, place in enumerate(order, start)}
-        places = range(len(self.unique)) if self._places is None else self._places
-        self._places = [moved.get(place, place) for place in places]
+        self._places = [moved.get(place, place) for place in self._handed_in]
         self._times = Counter(self._places)
         self.unique[start:stop] = [self.unique[place] for place in order]
         self._place_of = None
@@ -182,8 +186,7 @@ class Group:
 
     def missing_indices(self) -> Iterator[int]:
         """Say where in the call the texts stand that have no row yet."""
-        places = range(len(self.unique)) if self._places is None else self._places
-        for index, place in enumerate(places, self.start):
+        for index, place in enumerate(self._handed_in, self.start):
             if not self._known[place] and place not in self._refused:
                 yield index
 
@@ -277,9 +280,8 @@ class Group:
 
     def results(self) -> Iterator[tuple[int, Any]]:
         """Yield a row of its own for each text that has one, by where it stands."""
-        places = range(len(self.unique)) if self._places is None else self._places
         used: set[int] = set()
-        for index, place in enumerate(places, self.start):
+        for index, place in enumerate(self._handed_in, self.start):
             if self._known[place]:
                 row = self._rows[place]
                 yield index, row.copy() if place in used else row
