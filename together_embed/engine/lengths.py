@@ -90,7 +90,7 @@ class Limit:
 
     def warning(self, long: tuple[int, ...]) -> str:
         """Say what was done to texts that are too long."""
-        some, whose = ("1 text is", "its")
+        some, whose = "1 text is", "its"
         if len(long) > 1:
             some, whose = f"{len(long)} texts are", "their"
         done = f"cut to {whose} beginning" if self.on_long == "truncate" else "split"

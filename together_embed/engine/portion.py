@@ -22,11 +22,9 @@ PROBE = 32
 """Requests carried between two tries of a larger one."""
 NEAR = 16
 """The search ends when what was refused is this share above what was carried."""
-
 LIKENESS = 1.25
 """A request of as many texts as were carried, and not over this share of their bytes,
 is refused for one of its texts: texts differ in length, limits are round numbers."""
-
 
 Refused = tuple[float, float]
 """How large a request was that was refused, and how large the larger half of it is."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 EXCERPT = 300
 """Characters of a server's own words that an error keeps."""
-
-
 COMPLAINT = 64 * 1024
 """Bytes of a 200 that is no answer which are looked at for an error."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
