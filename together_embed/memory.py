@@ -83,7 +83,7 @@ class Memory:
         code, data = next(iter(packed.values()))
         canary = packed.pop(CANARY, None)
         width = len(data) // (4 if code == "f" else 8)
-        if not self._fits(width, model, canary):
+        if not self._compare(width, model, canary):
             return
         keys = identities(*self._place, packed)
         self._store.put_packed(zip(keys, packed.values(), strict=True))
@@ -112,10 +112,10 @@ class Memory:
         """Close the file."""
         self._store.close()
 
-    def _fits(self, width: int, model: str | None, canary: Packed | None) -> bool:
+    def _compare(self, width: int, model: str | None, canary: Packed | None) -> bool:
         """Compare an answer with the note; forget what came before it was known."""
         try:
-            fits = self._watch.fits(width, model, canary)
+            fits = self._watch.compare(width, model, canary)
         except ModelDriftError:
             self._store.forget(self._unsure)
             raise

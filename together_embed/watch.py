@@ -78,8 +78,11 @@ class Watch:
             self._due.add(role)
             self._met.add(role)
 
-    def fits(self, width: int, model: str | None, canary: Packed | None) -> bool:
-        """Compare an answer with what answers were like at first; note it if it is one.
+    def compare(self, width: int, model: str | None, canary: Packed | None) -> bool:
+        """Compare an answer with what the first was like, which is noted.
+
+        Returns:
+            Whether it is of the same model, as far as it tells.
 
         Raises:
             ModelDriftError: It is of another model, and drift is an error. Weights are
@@ -101,7 +104,7 @@ class Watch:
                     f"filled, and now answers as {model!r} of width {width}"
                 )
             self._like = width, model
-            return canary is None or self._is_same(noted, unpack(canary))
+            return canary is None or self._compare_weights(noted, unpack(canary))
 
     def check_roles(self) -> None:
         """Warn, once a role, where the store was filled with other prefixes."""
@@ -130,8 +133,8 @@ class Watch:
             "instructions as they were, or rebuild the index"
         )
 
-    def _is_same(self, noted: Note, row: list[float]) -> bool:
-        """Compare the vector of the fixed text with the one that was kept."""
+    def _compare_weights(self, noted: Note, row: list[float]) -> bool:
+        """Compare the vector of the fixed text with the first, which is kept."""
         self._asks = False
         mine = blake2b(CANARY.encode(), digest_size=8).digest()
         if noted.canary != mine or noted.vector is None:
