@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from together_embed.errors import ConfigurationError
 from together_embed.key import KeySource
-from together_embed.making import Options
+from together_embed.making import Options, hidden
 from together_embed.settings import mapping
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ _OF_OPENAI = {
     "openai_api_base": "together_api_base",
 }
 """What else users of `OpenAIEmbeddings` with a `base_url` write."""
+
+_OF_THE_KEY: tuple[Literal["together_api_key", "api_key", "openai_api_key"], ...] = (
+    "together_api_key",
+    "api_key",
+    "openai_api_key",
+)
 
 _OF_THE_CALL = {
     "extra_body": "extra_body",
@@ -121,6 +127,13 @@ def of_the_client(model: TogetherEmbeddings) -> dict[str, Any]:
     body = {**model.model_kwargs, **(model.extra_body or {})}
     renamed = {name: getattr(model, field) for name, field in _RENAMED.items()}
     return {"extra_body": copy.deepcopy(body), **renamed}
+
+
+def hide_key(given: Arguments) -> None:
+    """Put the key out of sight, by whichever name it was given."""
+    for name in _OF_THE_KEY:
+        if name in given:
+            given[name] = hidden(given[name])
 
 
 def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:

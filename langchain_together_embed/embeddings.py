@@ -25,7 +25,7 @@ from langchain_together_embed import arguments, caching, progress, values
 from together_embed import key
 from together_embed.engine.batching import listed
 from together_embed.engine.telling import OnBatch
-from together_embed.making import Made, OfFields
+from together_embed.making import Made, OfFields, hidden
 from together_embed.settings import public
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ class TogetherEmbeddings(BaseModel, OfFields, Embeddings):
     _made: Made = PrivateAttr(default_factory=Made)
 
     def __init__(self, **settings: Unpack[arguments.Arguments]) -> None:
+        arguments.hide_key(settings)
         super().__init__(**arguments.settle(settings, type(self).model_fields))
         _ = self.client  # a setting that cannot work is refused here, not at first use
 
@@ -214,6 +215,7 @@ class TogetherEmbeddings(BaseModel, OfFields, Embeddings):
 
     # Values in the forms that users write them.
 
+    _hidden_key = field_validator("together_api_key", mode="before")(hidden)
     _checked_key = field_validator("together_api_key")(key.checked)
     _read_timeout = field_validator("request_timeout")(values.seconds)
 

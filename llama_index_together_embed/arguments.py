@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.bridge.pydantic import SecretStr
 from llama_index.core.callbacks import CallbackManager
 
 from together_embed.address import base_url as canonical
@@ -93,14 +92,13 @@ def settle(
         one[name] = _one_of(name, one.get(name), alias, given.get(alias))
     if one["model_name"] is None:
         raise TypeError("model_name is missing: there is no default model")
-    key = one.get("api_key")
     fields, width = _request_fields(
         given.get("extra_body"), given.get("additional_kwargs"), given.get("dimensions")
     )
     return {
         **{name: _spelled(value) for name, value in given.items() if name in known},
         **one,
-        "api_key": SecretStr(key) if isinstance(key, str) else key,
+        "api_key": one.get("api_key"),
         "api_base": canonical(one["api_base"]),
         "extra_body": fields,
         "dimensions": width,

@@ -6,10 +6,11 @@ changed: assigning a field, `model_copy(update=...)` and pickling mean what they
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, dispatcher
 from llama_index.core.bridge.pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -27,7 +28,7 @@ from llama_index_together_embed.asking import (
 from llama_index_together_embed.call import Call
 from together_embed.address import base_url
 from together_embed.key import KeySource
-from together_embed.making import Made, OfFields
+from together_embed.making import Made, OfFields, hidden
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -114,7 +115,9 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
     )
     embeddings_cache: Any | None = Field(default=None, exclude=True, repr=False)
     rate_limiter: Any | None = Field(default=None, exclude=True, repr=False)
-    api_key: SecretStr | Any | None = Field(default=None, exclude=True, repr=False)
+    api_key: Annotated[SecretStr | Any | None, BeforeValidator(hidden)] = Field(
+        default=None, exclude=True, repr=False
+    )
     api_base: str = Field(default_factory=lambda: base_url(None))
     dimensions: int | None = None
     extra_body: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -160,6 +163,7 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
         api_base: str | None = None,
         **settings: Unpack[arguments.Arguments],
     ) -> None:
+        api_key = hidden(api_key)
         placed = {"model_name": model_name, "api_key": api_key, "api_base": api_base}
         super().__init__(**arguments.settle(placed, settings, type(self).model_fields))
         _ = self.client  # a setting that cannot work is refused here, not at first use

@@ -151,9 +151,11 @@ class EmbeddingsClient(Streams, Closing):
         hedge: float | None = None,
         on_batch: OnBatch | None = None,
     ) -> None:
+        key = Key(api_key)
+        del api_key  # reports of errors show a frame's variables
         settings = Settings(
             model=model,
-            key=Key(api_key),
+            key=key,
             base_url=canonical(base_url),
             batch_size=batch_size,
             max_batch_bytes=max_batch_bytes,

@@ -40,12 +40,20 @@ class Key:
     __slots__ = ("_cleaned", "_shown", "_source")
 
     def __init__(self, source: KeySource = None) -> None:
-        self._source = checked(source)
+        self._source: Any = source  # not looked at yet: an error would show it here
         self._cleaned: tuple[object, str | None] = (None, None)
         # Where keys rotate, a server may repeat one that the source has forgotten.
         self._shown: deque[str] = deque(maxlen=64)
-        if source is not None and not self.rotates:
-            self.reveal()  # an unusable key is refused at once
+
+    def check(self) -> None:
+        """Refuse what can be no key; one that rotates, or is set later, is seen later.
+
+        Raises:
+            ConfigurationError: It is an async function, or cannot stand in a header.
+        """
+        checked(self._source)
+        if self._source is not None and not self.rotates:
+            self.reveal()
 
     def reveal(self) -> str | None:
         """Return the cleaned key, or None where there is none.
@@ -64,7 +72,10 @@ class Key:
         before, key = self._cleaned
         if source == before and type(source) is str:
             return key
-        key = _clean(source)
+        key, wrong = _clean(source)
+        if wrong is not None:
+            del source, before, key  # reports of errors show a frame's variables
+            raise ConfigurationError(wrong)
         if key is not None and key not in self._shown:
             self._shown.append(key)
         self._cleaned = source, key
@@ -116,23 +127,23 @@ def _has_secret(source: object) -> TypeGuard[HasSecret]:
     return hasattr(source, "get_secret_value")
 
 
-def _clean(key: object) -> str | None:
-    """Undo what copying a key adds to it; refuse what no header can carry."""
+def _clean(key: object) -> tuple[str | None, str | None]:
+    """Undo what copying a key adds to it; or say why no header can carry it."""
     if key is None:
-        return None
+        return None, None
     if not isinstance(key, str):
-        raise ConfigurationError(f"api_key is a {type(key).__name__}, not a string")
+        return None, f"api_key is a {type(key).__name__}, not a string"
     key = key.strip()
     if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
         key = key[1:-1].strip()
     if key[:7].lower() == "bearer ":
         key = key[7:].strip()
     if not re.fullmatch(r"[\x21-\x7e]*", key) or re.search(r"[\"']", key):
-        raise ConfigurationError(
+        return None, (
             "the API key holds a space, a quote or a character that no header can "
             "carry; copy it anew (it is not shown here)"
         )
-    return key or None
+    return key or None, None
 
 
 def hide(words: str, *secrets: str) -> str:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from pydantic import SecretStr
+
 from together_embed.client import EmbeddingsClient
 from together_embed.closing import Closing
 from together_embed.engine.lengths import OnLong
@@ -66,6 +68,16 @@ class Options(TypedDict, total=False):
     compression: Literal["gzip"] | None
     hedge: float | None
     on_batch: OnBatch | None
+
+
+def hidden(key: Any) -> Any:
+    """Return where a key comes from; what is no function is shown to nobody from here.
+
+    Reports of errors show the variables of each frame, pydantic's among them.
+    """
+    if key is None or callable(key) or hasattr(key, "get_secret_value"):
+        return key
+    return SecretStr(key)
 
 
 class Made:

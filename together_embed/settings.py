@@ -60,6 +60,7 @@ class Settings:
     on_batch: OnBatch | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.key.check()
         if not self.model or not isinstance(self.model, str):
             raise ConfigurationError("model must be the name of an embedding model")
         _json("model", self.model)
@@ -179,19 +180,20 @@ class Settings:
             ConfigurationError: There is no key and the host is Together's, or the key
                 would go over a network in the clear.
         """
-        headers, key = self._fixed_headers, self.key.reveal()
-        if key is None:
-            if is_together(self._host) and "Authorization" not in headers:
-                raise ConfigurationError(
-                    f"no API key: set {KEY_VARIABLE} or pass api_key"
-                )
-            return {**headers}
-        if self._in_the_clear and not self.allow_insecure_http:
+        in_the_clear = None if self.allow_insecure_http else self._in_the_clear
+        key = self.key.reveal()
+        if in_the_clear and key is not None:
+            del key  # reports of errors show a frame's variables
             raise ConfigurationError(
-                f"the key would go {self._in_the_clear} over plain http, "
+                f"the key would go {in_the_clear} over plain http, "
                 "unencrypted: use https, or pass allow_insecure_http=True"
             )
-        return {**headers, "Authorization": f"Bearer {key}"}
+        headers = self._fixed_headers
+        if key is not None:
+            return {**headers, "Authorization": f"Bearer {key}"}
+        if is_together(self._host) and "Authorization" not in headers:
+            raise ConfigurationError(f"no API key: set {KEY_VARIABLE} or pass api_key")
+        return {**headers}
 
     @cached_property
     def _fixed_headers(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -35,9 +36,10 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from together_embed import EmbeddingsError
+from together_embed.errors import ConfigurationError
 from together_embed.local import Fault, LocalEndpoint
 
 from .raw import Act, Exchange, RawServer, body_for, http
@@ -159,6 +161,7 @@ def shown_by(error: BaseException) -> Iterator[Any]:
     for one in chain(error):
         yield from (str(one), repr(one), one.args, vars(one))
         yield getattr(one, "__notes__", ())
+        yield getattr(one, "errors", tuple)()  # pydantic's, with what was put in
         with_locals = traceback.TracebackException.from_exception(
             one, capture_locals=True
         )
@@ -193,6 +196,75 @@ def test_a_key_that_a_server_repeats_is_in_no_error_log_warning_or_file(
         for shown in shown_by(caught):
             assert told(shown) == []
     assert told(*files(tmp_path)) == []
+
+
+# What reports of errors show, with the variables of each frame
+
+
+class OutOfTimeError(Exception):
+    """What a queue of jobs raises amid one that takes too long."""
+
+
+@pytest.mark.parametrize("way", WAYS[::2], ids=lambda way: way.name)
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, OutOfTimeError])
+def test_what_breaks_off_a_sync_request_takes_no_key_along(
+    way: Way, make: Any, raised: type[BaseException]
+) -> None:
+    def stop(*_: object) -> None:
+        raise raised
+
+    def act(exchange: Exchange) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        exchange.pause()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        with RawServer(act) as server, pytest.raises(raised) as caught:
+            way.embed(make(way, server.url), TEXTS)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for shown in shown_by(caught.value):
+        assert told(shown) == []
+
+
+@pytest.mark.parametrize("way", WAYS[1::2], ids=lambda way: way.name)
+async def test_what_breaks_off_an_async_request_takes_no_key_along(
+    way: Way, make: Any
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    def act(exchange: Exchange) -> None:
+        loop.call_soon_threadsafe(asking.cancel)
+        exchange.pause()
+
+    with RawServer(act) as server:
+        model = make(way, server.url)
+        asking = asyncio.ensure_future(getattr(model, way.method)(TEXTS))
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await asking
+        await way.client(model).aclose()
+    for shown in shown_by(caught.value):
+        assert told(shown) == []
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "setting": {"batch_size": 0},
+    "address": {"base_url": "none"},
+    "public": {"base_url": "http://embeddings.example"},
+    "space": {"api_key": f"{KEY} {KEY}"},
+    "bytes": {"api_key": KEY.encode()},
+    "list": {"api_key": [KEY]},
+    "rotated": {"api_key": lambda: f"{KEY} {KEY}"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_a_wrong_setting_raises_takes_no_key_along(way: Way, wrong: str) -> None:
+    with pytest.raises((ConfigurationError, ValidationError)) as caught:
+        way.embed(way.make("http://127.0.0.1:9", **WRONG[wrong]), TEXTS)
+    for shown in shown_by(caught.value):
+        assert told(shown) == []
 
 
 def files(folder: Path) -> list[bytes]:

@@ -68,6 +68,7 @@ class EmbedBatches:
     ) -> None:
         key = settings.get("api_key")
         if key is not None and not callable(key):
+            del key, settings  # reports of errors show a frame's variables
             raise ConfigurationError(
                 "api_key would be pickled with the job: set TOGETHER_API_KEY where the "
                 "workers run, or pass a function that returns the key"

@@ -13,6 +13,7 @@ import errno
 import os
 import select
 import ssl
+import sys
 import weakref
 from contextlib import suppress
 from io import BytesIO
@@ -23,7 +24,11 @@ import aiohttp
 from together_embed.address import proxy
 from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.transports.packed import bound_of, whole
-from together_embed.transports.route import Route, why_unreachable
+from together_embed.transports.route import (
+    Route,
+    forget_variables,
+    why_unreachable,
+)
 
 READ_BUFFER = 1024 * 1024
 """Bytes that may wait unread before the socket is told to pause. The default of 64 KiB
@@ -58,7 +63,7 @@ class AiohttpTransport:
         timeout = self._timeout
         if seconds != timeout.total:  # most requests have the same
             timeout = self._timeout = self._within(seconds)
-        began = False
+        began, outer = False, sys.exc_info()[1]
         try:
             async with session.post(
                 self._route.url,
@@ -71,7 +76,10 @@ class AiohttpTransport:
                 began = True
                 return await _read(response)
         except Exception as error:
-            return lost(error, began=began)
+            return lost(error, began=began, outer=outer)
+        except BaseException as error:
+            forget_variables(error, outer)
+            raise
 
     def _within(self, seconds: float | None) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(
@@ -242,12 +250,13 @@ def _context(trusted: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=trusted)
 
 
-def lost(error: Exception, *, began: bool) -> Lost:
+def lost(error: Exception, *, began: bool, outer: BaseException | None) -> Lost:
     """Say what an exception of aiohttp means; the one table of this module.
 
     Args:
         error: What was raised.
         began: Whether the answer's head had come.
+        outer: What was being handled when the request began.
     """
     detail = type(error).__name__
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
@@ -263,4 +272,5 @@ def lost(error: Exception, *, began: bool) -> Lost:
         return Lost(Cause.CLOSED_EARLY, detail)
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return Lost(Cause.CONNECTION, detail)
+    forget_variables(error, outer)
     return Lost(Cause.CRASH, detail, error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -62,6 +63,25 @@ class Route:
 def with_query(url: str, query: Mapping[str, str]) -> str:
     """Return `url` with the query appended."""
     return f"{url}?{urlencode(query)}" if query else url
+
+
+def forget_variables(error: BaseException, outer: BaseException | None) -> None:
+    """Clear the frames that an error came through: their variables hold the key.
+
+    Some reports of errors show them, and what is let out of a transport, such as a
+    cancellation, has come through frames of libraries that hold a request's headers.
+
+    Args:
+        error: What is let out.
+        outer: What was being handled when the request began, which is not ours.
+    """
+    seen, todo = {id(None), id(outer)}, [error]
+    while todo:
+        one = todo.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            todo += [one.__cause__, one.__context__]  # type: ignore[list-item]
 
 
 def why_unreachable(error: BaseException | None, otherwise: str) -> str:

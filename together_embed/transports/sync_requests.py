@@ -8,6 +8,7 @@ each request.
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import Any
 
 import requests
@@ -17,7 +18,11 @@ from urllib3 import exceptions as urllib3_errors
 from together_embed.address import proxy
 from together_embed.engine.outcome import Cause, Lost, Outcome
 from together_embed.transports.packed import bound_of, whole
-from together_embed.transports.route import Route, why_unreachable
+from together_embed.transports.route import (
+    Route,
+    forget_variables,
+    why_unreachable,
+)
 from together_embed.transports.timed import TimedAdapter
 
 POOL = 1024
@@ -43,15 +48,16 @@ class RequestsTransport:
 
     def send(self, body: bytes, seconds: float | None) -> Outcome:
         """Post `body` and bring back what became of it, within `seconds`."""
+        began, outer = False, sys.exc_info()[1]
         try:
-            response = self._post(body, seconds)
-        except Exception as error:
-            return lost(error, began=False)
-        try:
-            with response:
+            with self._post(body, seconds) as response:
+                began = True
                 return _read(response)
         except Exception as error:
-            return lost(error, began=True)
+            return lost(error, began=began, outer=outer)
+        except BaseException as error:
+            forget_variables(error, outer)
+            raise
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -85,12 +91,13 @@ def _read(response: requests.Response) -> Outcome:
     return whole(response.status_code, response.headers, pieces)
 
 
-def lost(error: Exception, *, began: bool) -> Lost:
+def lost(error: Exception, *, began: bool, outer: BaseException | None) -> Lost:
     """Say what an exception of the layers below means; the one table of this module.
 
     Args:
         error: What was raised.
         began: Whether the answer's head had come.
+        outer: What was being handled when the request began.
     """
     reason = _root(error)
     detail = type(reason).__name__
@@ -113,6 +120,7 @@ def lost(error: Exception, *, began: bool) -> Lost:
         error, (requests.RequestException, urllib3_errors.HTTPError, OSError)
     ):
         return Lost(Cause.CONNECTION, detail)
+    forget_variables(error, outer)
     return Lost(Cause.CRASH, detail, error)
 
 
