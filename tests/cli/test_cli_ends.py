@@ -22,7 +22,7 @@ from together_embed.cli import main
 from together_embed.cli.partfile import PartFile
 from together_embed.local import LocalEndpoint
 
-from .conftest import KEY, Run
+from .conftest import KEY, START, Run
 
 UNKNOWN = ["--model", "unknown", "--on-long-input", "split"]
 WRONG: list[tuple[list[str], int, str]] = [
@@ -226,3 +226,31 @@ def test_a_reader_that_goes_away_is_no_traceback(start: Callable[..., Any]) -> N
     process.stdout.close()
     process.wait(timeout=30)
     assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_a_reader_that_has_gone_is_no_traceback(word: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", START, word],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_no_traceback(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loading(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("together_embed.cli.find_spec", loading)
+    ended = run("plan", "in.txt")
+    assert (ended.code, ended.out, ended.err) == (130, "", "together-embed: stopped\n")

@@ -6,6 +6,7 @@ extra `cli` is missing.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -31,6 +32,13 @@ NEEDED = ("click", "rich", "numpy", "pyarrow")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:  # while it loads, as a rule: each has its own words later
+        return _fail("stopped", 130)
+
+
+def _run(words: list[str]) -> int:
     name = words[0] if words else "--help"
     if name == "serve":
         from together_embed.local.serve import serve
@@ -39,11 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in ("embed", "plan", "check"):
         return _extra(words)
     if name in ("-h", "--help"):
-        sys.stdout.write(USAGE)
-        return 0
+        return _show(USAGE)
     if name == "--version":
-        sys.stdout.write(f"together-embed {__version__}\n")
-        return 0
+        return _show(f"together-embed {__version__}\n")
     return _fail(f"there is no command {name!r}; see together-embed --help", 2)
 
 
@@ -57,6 +63,16 @@ def _extra(words: list[str]) -> int:
     from together_embed.cli.commands import run
 
     return run(words[0], words[1:])
+
+
+def _show(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`, say; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
 
 
 def _fail(message: str, code: int) -> int:
