@@ -182,10 +182,11 @@ class Settings:
         """
         in_the_clear = None if self.allow_insecure_http else self._in_the_clear
         key = self.key.reveal()
-        if in_the_clear and key is not None:
+        if in_the_clear and (key is not None or self._holds_secret):
+            what = "a secret of headers or query" if key is None else "the key"
             del key  # reports of errors show a frame's variables
             raise ConfigurationError(
-                f"the key would go {in_the_clear} over plain http, "
+                f"{what} would go {in_the_clear} over plain http, "
                 "unencrypted: use https, or pass allow_insecure_http=True"
             )
         headers = self._fixed_headers
@@ -205,6 +206,11 @@ class Settings:
             # In one spelling, so that the user's own replace these.
             **{name.title(): value for name, value in self.headers.items()},
         }
+
+    @cached_property
+    def _holds_secret(self) -> bool:
+        """Whether headers or query hold one, by their names."""
+        return any(public(named) != named for named in (self.headers, self.query))
 
     @cached_property
     def _host(self) -> str:

@@ -234,6 +234,25 @@ def test_a_key_goes_over_plain_http_to_the_public_only_where_asked_for(
     assert authorization(client) == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"headers": {"authorization": f"Bearer {KEY}"}},
+        {"headers": {"X-Api-Key": KEY}},
+        {"query": {"api_key": KEY}},
+    ],
+)
+def test_so_does_a_secret_that_is_in_the_place_of_a_key(secret: dict[str, Any]) -> None:
+    url = "http://example.com"
+    with pytest.raises(ConfigurationError, match="https") as caught:
+        EmbeddingsClient("m", base_url=url, **secret).embed(["a"])
+    assert KEY not in str(caught.value)
+    client = EmbeddingsClient("m", base_url=url, allow_insecure_http=True, **secret)
+    assert client.settings.request_headers()
+    plain = EmbeddingsClient("m", base_url=url, headers={"X-A": "b"})
+    assert authorization(plain) is None
+
+
 def test_a_key_goes_through_a_proxy_of_the_public_only_where_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
