@@ -70,10 +70,12 @@ class Settings:
             if not isinstance(prefix, str):
                 raise ConfigurationError(f"{name} is {_brief(prefix)}, not a string")
             _json(name, prefix)
-        for name in ("batch_size", "max_batch_bytes", *_MAY_BE_NONE):
+        for name in ("batch_size", "max_batch_bytes"):
             _at_least(name, getattr(self, name), 1)
+        for name in ("max_concurrency", "dimensions", "max_cache_bytes"):
+            _at_least(name, getattr(self, name), 1, optional=True)
         _at_least("max_retries", self.max_retries, 0)
-        _at_least("cut_to", self.shape.cut_to, 1)
+        _at_least("cut_to", self.shape.cut_to, 1, optional=True)
         if (self.dimensions or math.inf) < (self.shape.cut_to or 0):
             raise ConfigurationError("cut_to is larger than dimensions")
         if isinstance(self.timeout, tuple) and len(self.timeout) != 2:
@@ -89,19 +91,9 @@ class Settings:
         _seconds("deadline", self.deadline)
         for name, value in self.headers.items():
             _header(name, value)
-        if self.encoding_format not in ("auto", "float", "base64"):
-            raise ConfigurationError(
-                "encoding_format must be 'auto', 'float' or 'base64', "
-                f"not {_brief(self.encoding_format)}"
-            )
-        if self.on_drift not in ("warn", "error"):
-            raise ConfigurationError(
-                f"on_drift must be 'warn' or 'error', not {_brief(self.on_drift)}"
-            )
-        if self.compression not in (None, "gzip"):
-            raise ConfigurationError(
-                f"compression must be 'gzip' or None, not {_brief(self.compression)}"
-            )
+        _one_of("encoding_format", self.encoding_format, "auto", "float", "base64")
+        _one_of("on_drift", self.on_drift, "warn", "error")
+        _one_of("compression", self.compression, "gzip", None)
         hedge = self.hedge
         if hedge is not None and not (_is_number(hedge) and 0 < hedge <= 1):
             raise ConfigurationError("hedge must be a share, above 0, up to 1")
@@ -300,11 +292,16 @@ def _brief(value: object) -> str:
     return repr(value)[:40] if plain else f"a {type(value).__name__}"
 
 
-_MAY_BE_NONE = ("max_concurrency", "dimensions", "max_cache_bytes")
+def _one_of(name: str, value: object, *choices: str | None) -> None:
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ConfigurationError(
+            f"{name} must be {', '.join(others)} or {last}, not {_brief(value)}"
+        )
 
 
-def _at_least(name: str, value: object, least: int) -> None:
-    if value is None and name in (*_MAY_BE_NONE, "cut_to"):
+def _at_least(name: str, value: object, least: int, *, optional: bool = False) -> None:
+    if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigurationError(
