@@ -25,8 +25,7 @@ from together_embed.engine.portion import NEAR, PROBE, Portion
 from together_embed.engine.quota import Quota
 from together_embed.engine.rows import Arrays, Form, Lists
 from together_embed.engine.shape import Shape
-from together_embed.engine.signals import Report, Verdict
-from together_embed.engine.verdict import report
+from together_embed.engine.signals import Report, Verdict, report
 from together_embed.errors import (
     BadRequestError,
     CertificateError,

@@ -18,8 +18,8 @@ from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import ErrorReply, InvalidReply, OtherWidth
 from together_embed.engine.scrub import hide_texts
+from together_embed.engine.signals import wants_fewer
 from together_embed.engine.stats import Tally
-from together_embed.engine.verdict import wants_fewer
 from together_embed.errors import (
     Attempt,
     BadRequestError,

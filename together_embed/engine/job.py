@@ -43,10 +43,9 @@ from together_embed.engine.plan import Dialect, Plan, Step, Ticket
 from together_embed.engine.retry import Policy
 from together_embed.engine.rows import LISTS, Form, InvalidReply, OtherWidth
 from together_embed.engine.sharing import Delivery, Sharing
-from together_embed.engine.signals import Permit, Report, Verdict
+from together_embed.engine.signals import Permit, Report, Verdict, report
 from together_embed.engine.stats import Tallies
 from together_embed.engine.telling import OnBatch, OnEnd, OnProgress, Telling
-from together_embed.engine.verdict import report
 from together_embed.engine.wire import Answer
 from together_embed.errors import (
     Attempt,

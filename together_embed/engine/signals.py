@@ -1,4 +1,7 @@
-"""What passes between a job and the flow: a permit goes out, a report comes back."""
+"""What passes between a job and the flow: a permit goes out, a report comes back.
+
+A report says what an outcome tells of the server, rather than of its one request.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ from enum import Enum
 
 from msgspec import Struct
 
+from together_embed.engine import quota, retry
+from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.quota import Quota
 
 BYTES_PER_TOKEN = 4
 """Of English text: the rough measure by which tokens are counted beforehand."""
+STRAINED = (408, 503, 504)
+"""Statuses of a server, or of what stands behind it, that does not keep up."""
 
 
 class Verdict(Enum):
@@ -17,7 +24,7 @@ class Verdict(Enum):
 
     RIGHT = "it carried the request"
     REFUSED = "it wants fewer requests"
-    STRAINED = "it may have more than it can carry: 503, 504, no answer in time"
+    STRAINED = "it may have more than it can carry: 408, 503, 504, no answer in time"
     FAILED = "nothing that fewer requests would cure"
     ABANDONED = "nobody waits for it any more"
 
@@ -56,3 +63,31 @@ class Report(Struct, frozen=True):
     size: int = 0
     hint: float | None = None
     quota: Quota | None = None
+
+
+def report(outcome: Outcome | None, seconds: float, size: int) -> Report:
+    """Return what the flow is to learn from an outcome.
+
+    Args:
+        outcome: What became of a request; None where nobody waits for it any more.
+        seconds: How long it was on its way.
+        size: Bytes of its body.
+    """
+    if outcome is None:
+        return Report(Verdict.ABANDONED, seconds, size)
+    if isinstance(outcome, Lost):
+        late = outcome.cause is Cause.TIMEOUT
+        return Report(Verdict.STRAINED if late else Verdict.FAILED, seconds, size)
+    if outcome.status == 200:
+        left = quota.read(outcome.headers, size / BYTES_PER_TOKEN)
+        return Report(Verdict.RIGHT, seconds, size, None, left)
+    hint = retry.hinted_delay(outcome.headers)
+    if wants_fewer(outcome, hint):
+        return Report(Verdict.REFUSED, seconds, size, hint)
+    strained = outcome.status in STRAINED
+    return Report(Verdict.STRAINED if strained else Verdict.FAILED, seconds, size)
+
+
+def wants_fewer(reply: Reply, hint: float | None) -> bool:
+    """Tell whether an answer speaks of the client's pace, and not of one request."""
+    return reply.status == 429 or (reply.status == 503 and hint is not None)
