@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from together_embed.engine import retry, wire
 from together_embed.engine.batching import Batch
-from together_embed.engine.brake import WINDOW
+from together_embed.engine.brake import PASSING
 from together_embed.engine.outcome import Cause, Lost, Outcome, Reply
 from together_embed.engine.plan import Dialect, Plan, Ticket
 from together_embed.engine.retry import Policy
@@ -278,7 +278,7 @@ class Aftermath:
         batch, most = ticket.batch, self._policy.max_retries
         if isinstance(error, NoReplicaError) and most:
             return batch.wait_out(retry.STARTUP, now)
-        if braked and ticket.serves and most and batch.wait_out(WINDOW, now):
+        if braked and ticket.serves and most and batch.wait_out(PASSING, now):
             return True
         return error.transient and batch.retries < most
 

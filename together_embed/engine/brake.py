@@ -23,7 +23,7 @@ DARING = 0.5
 """After a probe that was right at once, the next wait is this much shorter."""
 JITTER = 0.1
 """The share of a wait that is drawn by lot."""
-WINDOW = 60.0
+PASSING = 60.0
 """Seconds after a right answer for which refusals are taken for a limit that passes:
 one by the minute, the longest that is common, refuses for as long."""
 LONG = 2.0
@@ -55,7 +55,7 @@ class Brake:
 
     def serves(self, now: float) -> bool:
         """Whether a server that refuses has given right answers of late."""
-        return now < self._served_at + WINDOW
+        return now < self._served_at + PASSING
 
     def is_early(self, permit: Permit, hint: float | None) -> bool:
         """Whether this is a probe that says only that it is too early.

@@ -140,7 +140,7 @@ class Job:
         self._began_at = now
         self._carried = False  # an answer was right
         self._recalled = False  # rows of a store came, which tell the width
-        self._alone = 0  # texts that were refused one by one
+        self._lone_refusals = 0  # texts that were refused one by one
         self.fresh: deque[Fresh] = deque()
         self._line = flow.join(wake)
         self._guest = Guest(sharing or Sharing(), wake, host, blocks)
@@ -567,7 +567,7 @@ class Job:
             last = attempt_of(ticket, error, over.status, now)
             error.attempts = (*batch.tries, last)
         alone = isinstance(error, OF_A_TEXT) and batch.count == 1
-        self._alone += alone
+        self._lone_refusals += alone
         if alone:
             self._dialect.portion.acquit(batch.doubts)
         if isinstance(error, OF_A_TEXT) and alone and self._is_about_texts:
@@ -590,7 +590,7 @@ class Job:
     @property
     def _is_about_texts(self) -> bool:
         """Whether what is refused one by one may be refused for itself."""
-        if self._carried or self._undigested or self._alone < LONE_REFUSALS:
+        if self._carried or self._undigested or self._lone_refusals < LONE_REFUSALS:
             return True
         return len(self._groups.missing_indices()) <= FEW
 
