@@ -27,7 +27,7 @@ from together_embed.engine.sharing import Sharing
 from together_embed.engine.stats import BatchStats, Stats, Tallies, Tally
 from together_embed.settings import Settings
 from together_embed.transports.drive import clock
-from together_embed.transports.route import Route, with_query
+from together_embed.transports.route import Route
 
 if TYPE_CHECKING:
     from together_embed.memory import Memory
@@ -53,13 +53,10 @@ class Process:
         self.pid = os.getpid()
         self.parent = parent
         self._settings = settings
-        extra = dict(settings.extra_body)
-        if settings.dimensions is not None:
-            extra["dimensions"] = settings.dimensions
         self._dialect = learned.dialect(settings)
         self._plan = Plan(
             model=settings.model,
-            extra=extra,
+            extra=settings.further_fields,
             batch_size=settings.batch_size,
             max_batch_bytes=settings.max_batch_bytes,
             timeout=settings.read_seconds,
@@ -81,9 +78,7 @@ class Process:
             tokens_per_minute=settings.tokens_per_minute,
         )
         self._route = Route(
-            with_query(f"{settings.base_url}/embeddings", settings.query),
-            settings.request_headers,
-            settings.connect_seconds,
+            settings.url, settings.request_headers, settings.connect_seconds
         )
         self._lock = threading.Lock()
         self._tallies = Tallies(threading.Lock())

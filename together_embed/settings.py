@@ -131,6 +131,18 @@ class Settings:
         return {"auto": None, "float": False, "base64": True}[self.encoding_format]
 
     @property
+    def url(self) -> str:
+        """Where requests are posted to, the query included."""
+        query = f"?{urlencode(self.query)}" if self.query else ""
+        return f"{self.base_url}/embeddings{query}"
+
+    @property
+    def further_fields(self) -> dict[str, Any]:
+        """The fields of a request's body beside the model and the texts."""
+        wide = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        return {**self.extra_body, **wide}
+
+    @property
     def deciding_fields(self) -> dict[str, Any]:
         """What of `extra_body` decides a vector: all but how it is sent."""
         fields = {**self.extra_body}

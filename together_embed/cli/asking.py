@@ -16,7 +16,7 @@ from together_embed.errors import (
     RequestTimeoutError,
 )
 from together_embed.settings import Settings
-from together_embed.transports.route import Route, with_query
+from together_embed.transports.route import Route
 from together_embed.transports.sync_requests import RequestsTransport
 
 
@@ -44,9 +44,9 @@ class Asking:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        url = with_query(f"{settings.base_url}/embeddings", settings.query)
-        route = Route(url, settings.request_headers, settings.connect_seconds)
-        self._transport = RequestsTransport(route)
+        self._transport = RequestsTransport(
+            Route(settings.url, settings.request_headers, settings.connect_seconds)
+        )
 
     def ask(self, *texts: str, **fields: object) -> Answered:
         """Return the answer to one request.
@@ -55,10 +55,7 @@ class Asking:
             EmbeddingsError: There is none, or no good one.
         """
         settings = self._settings
-        extra = {**settings.extra_body, **fields}
-        if settings.dimensions is not None:
-            extra["dimensions"] = settings.dimensions
-        body = wire.encode(settings.model, texts, extra)
+        body = wire.encode(settings.model, texts, {**settings.further_fields, **fields})
         begun = time.perf_counter()
         reply = self._transport.send(body, settings.read_seconds)
         seconds = time.perf_counter() - begun

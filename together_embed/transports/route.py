@@ -11,7 +11,6 @@ import ssl
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from together_embed.errors import ConfigurationError
 
@@ -58,11 +57,6 @@ class Route:
         import certifi
 
         return certifi.where()
-
-
-def with_query(url: str, query: Mapping[str, str]) -> str:
-    """Return `url` with the query appended."""
-    return f"{url}?{urlencode(query)}" if query else url
 
 
 def forget_variables(error: BaseException, outer: BaseException | None) -> None:
