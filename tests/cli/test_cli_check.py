@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
+import trustme
 
 pytest.importorskip("pyarrow")
 
+from tests.faults.raw import RawServer
 from together_embed.local import LocalEndpoint
 from together_embed.local.limits import Limits
 
@@ -33,6 +36,20 @@ def test_a_server_that_works_is_described(run: Run, at_endpoint: LocalEndpoint) 
     assert at_endpoint.requests == 6
     assert at_endpoint.connections == 1
     assert sum(at_endpoint.seen.values()) == 8
+
+
+def test_a_certificate_that_is_not_trusted_is_told_as_such(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with RawServer(tls=context) as server:
+        monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
+        ended = run("check", "--json")
+        assert server.requests == 0
+    finding = found(ended)["connection"]
+    assert (ended.code, finding["ok"]) == (1, False)
+    assert "REQUESTS_CA_BUNDLE" in finding["value"]
 
 
 @pytest.mark.parametrize(

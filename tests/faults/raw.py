@@ -142,12 +142,13 @@ class RawServer:
                 self._begin(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        if self._tls is not None:
-            connection = self._tls.wrap_socket(connection, server_side=True)
-            self._open.append(connection)
-        with contextlib.suppress(OSError), connection.makefile("rb") as reader:
-            while (texts := self._read(reader)) is not None:
-                self.act(Exchange(self, connection, texts))
+        with contextlib.suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._open.append(connection)
+            with connection.makefile("rb") as reader:
+                while (texts := self._read(reader)) is not None:
+                    self.act(Exchange(self, connection, texts))
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 

@@ -39,6 +39,7 @@ from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from pydantic import SecretStr, ValidationError
 
 from together_embed import EmbeddingsError
+from together_embed.cli import main
 from together_embed.errors import ConfigurationError
 from together_embed.local import Fault, LocalEndpoint
 
@@ -390,6 +391,28 @@ def test_no_event_span_or_persisted_pipeline_holds_the_key(
 
 
 # The command
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["words", "json"])
+def test_a_check_shows_no_key_of_what_a_server_repeats(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: Any
+) -> None:
+    pytest.importorskip("pyarrow", reason="the command needs it")
+
+    def repeat(exchange: Exchange) -> None:
+        body = json.loads(body_for(exchange.texts))
+        body["model"] = f"{KEY} \x1b[2J"
+        headers = f"X-RateLimit-Limit: {KEY}", f"X-RateLimit-{KEY}: 1"
+        exchange.send(http(json.dumps(body).encode(), *headers))
+
+    with RawServer(repeat) as server:
+        monkeypatch.setenv("TOGETHER_API_KEY", KEY)
+        assert main(["check", "-m", "m", "--base-url", server.url, *form]) == 0
+    out, err = capfd.readouterr()
+    assert "[hidden]" in out
+    assert "[2J" in out
+    assert "\x1b" not in json.loads(out)["findings"][2]["value"] if form else out
+    assert told(out, err) == []
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux's /proc")

@@ -102,17 +102,22 @@ def check(texts: Sequence[str], start: int = 0, *, blank: bool = False) -> None:
 
     Raises:
         TypeError: An element is no string.
-        InputError: A blank text, or one with a lone surrogate, which no body can carry.
+        InputError: A blank text, the error names all; or one with a lone surrogate,
+            which no body can carry.
     """
     for index, text in enumerate(texts, start):
         if not isinstance(text, str):
             raise TypeError(f"texts[{index}] is a {type(text).__name__}, not a string")
-        if not blank and (not text or text.isspace()):
-            raise InputError(
-                "an empty or blank text has no embedding", indices=(index,)
-            )
+        if not blank and _is_blank(text):
+            found = enumerate(texts, start)  # all, or a user would mend one at a time
+            indices = tuple(i for i, other in found if _is_blank(other))
+            raise InputError("an empty or blank text has no embedding", indices=indices)
         if not text.isascii():
             _check_surrogates(text, index)
+
+
+def _is_blank(text: object) -> bool:
+    return isinstance(text, str) and (not text or text.isspace())
 
 
 def _check_surrogates(text: str, index: int) -> None:
