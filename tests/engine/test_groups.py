@@ -330,6 +330,11 @@ def test_texts_are_numbered_from_zero_where_nothing_came_before() -> None:
     assert raised.value.indices == (1,)
 
 
+def test_blank_texts_are_all_named_by_their_numbers_in_the_call() -> None:
+    with pytest.raises(InputError, match=r"inputs 11, 13, 14\)"):
+        check(["a", " ", "b", "", "\n"], 10)
+
+
 def test_a_batch_is_as_large_as_its_texts_are() -> None:
     assert batch_of(["a", "bb", "ccc"]).size == 4 + 5 + 6
     sizes = [one.size for one in cut(Group(["a", "bb", "c", "d"], 0, LISTS), 2, 99)]

@@ -89,6 +89,21 @@ def test_no_redirect_is_followed(way: Way, make: Any, endpoint: LocalEndpoint) -
     assert endpoint.requests == 5
 
 
+# Blank texts
+
+
+def test_blank_texts_are_all_named_at_once(
+    way: Way, make: Any, endpoint: LocalEndpoint
+) -> None:
+    texts = ["a", " ", "b", "", "c", " "]
+    with pytest.raises(errors.InputError) as raised:
+        way.embed(make(way, endpoint.base_url), texts)
+    assert raised.value.indices == (1, 3, 5)
+    assert set(raised.value.failures) == {1, 3, 5}
+    assert raised.value.remaining == (0, 2, 4)
+    assert endpoint.requests == 0
+
+
 # Long texts
 
 

@@ -7,14 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from together_embed.engine import wire
-from together_embed.engine.outcome import Cause, Lost
+from together_embed.engine.aftermath import failure
+from together_embed.engine.outcome import Lost
 from together_embed.engine.rows import LISTS, InvalidReply
-from together_embed.errors import (
-    ConnectionFailedError,
-    EmbeddingsError,
-    InvalidResponseError,
-    RequestTimeoutError,
-)
+from together_embed.errors import InvalidResponseError
 from together_embed.settings import Settings
 from together_embed.transports.route import Route
 from together_embed.transports.sync_requests import RequestsTransport
@@ -60,7 +56,7 @@ class Asking:
         reply = self._transport.send(body, settings.read_seconds)
         seconds = time.perf_counter() - begun
         if isinstance(reply, Lost):
-            raise _lost(reply)
+            raise reply.error or failure(reply)
         if reply.status != 200:
             raise wire.read_error(reply, settings.scrub)
         try:
@@ -69,16 +65,14 @@ class Asking:
         except InvalidReply as error:
             raise InvalidResponseError(str(error)) from None
         packed = isinstance(answer.embeddings[0], bytes)
-        return Answered(rows, packed, answer.model, reply.headers, seconds)
+        model = answer.model and self._shown(answer.model)
+        headers = {self._shown(k): self._shown(v) for k, v in reply.headers.items()}
+        return Answered(rows, packed, model, headers, seconds)
+
+    def _shown(self, words: str) -> str:
+        """Return a server's words as they may be shown: it may repeat the key."""
+        return wire.excerpt(words, self._settings.scrub)
 
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
-
-
-def _lost(lost: Lost) -> EmbeddingsError:
-    if lost.cause is Cause.CRASH and lost.error is not None:
-        raise lost.error
-    words = f"{lost.cause.value} ({lost.detail})" if lost.detail else lost.cause.value
-    late = lost.cause is Cause.TIMEOUT
-    return RequestTimeoutError(words) if late else ConnectionFailedError(words)

@@ -56,6 +56,13 @@ NARROW = 2
 one more that is exactly like them is not."""
 
 
+_LOSSES: dict[Cause, type[RequestError]] = {
+    Cause.TIMEOUT: RequestTimeoutError,
+    Cause.TOO_LARGE: InvalidResponseError,
+    Cause.UNTRUSTED: CertificateError,
+}
+
+
 class First:
     """The batch is the next to go out."""
 
@@ -132,17 +139,11 @@ class Aftermath:
     def _lost(self, ticket: Ticket, lost: Lost, now: float, *, late: bool) -> Fate:
         if lost.cause is Cause.CRASH:
             return Over(lost.error or RuntimeError(lost.detail))
-        reason = (
-            f"{lost.cause.value}: {lost.detail}" if lost.detail else lost.cause.value
-        )
-        if lost.cause is Cause.TIMEOUT:
-            error: RequestError = RequestTimeoutError(reason)
-            return self._again(ticket, error, None, now, late=late)
+        error = failure(lost)
         if lost.cause is Cause.TOO_LARGE:
-            return Over(InvalidResponseError(reason), 200)
+            return Over(error, 200)
         if lost.cause is Cause.UNTRUSTED:
-            return Over(CertificateError(reason))
-        error = ConnectionFailedError(reason)
+            return Over(error)
         unreachable = lost.cause is Cause.UNREACHABLE
         if unreachable and ticket.batch.retries >= retry.UNREACHABLE_RETRIES:
             return Over(error)
@@ -322,6 +323,12 @@ class Aftermath:
             return hide_texts(self._plan.scrub(words), batch.texts, name)
 
         return scrub
+
+
+def failure(lost: Lost) -> RequestError:
+    """Return the error that a loss is, but for a crash, which is raised as it is."""
+    words = f"{lost.cause.value}: {lost.detail}" if lost.detail else lost.cause.value
+    return _LOSSES.get(lost.cause, ConnectionFailedError)(words)
 
 
 def attempt_of(
