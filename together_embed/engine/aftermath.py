@@ -153,13 +153,13 @@ class Aftermath:
     def _refused(self, ticket: Ticket, reply: Reply, now: float, *, late: bool) -> Fate:
         error = wire.read_error(reply, self._scrubber(ticket.batch))
         hint = retry.hinted_delay(reply.headers) if error.transient else None
-        braked = wants_fewer(reply, hint)
         if ticket.base64 and self._blame_encoding(ticket.batch, error):
             ticket.batch.tries.append(attempt_of(ticket, error, reply.status, now))
             ticket.batch.plain = ticket.batch.count
             return FIRST
         if self._halve(ticket.batch, error):
             return FIRST
+        braked = wants_fewer(reply)
         return self._again(
             ticket, error, reply.status, now, late=late, hint=hint, braked=braked
         )
@@ -200,7 +200,7 @@ class Aftermath:
             kind = what.cause.name.lower()
         else:
             kind = str(what.status)
-            braked = wants_fewer(what, retry.hinted_delay(what.headers))
+            braked = wants_fewer(what)
         self._tally.refused += braked
         self._tally.failed += not braked
         for failures in (self._tally.failures, batch.course.failures):

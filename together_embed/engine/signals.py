@@ -81,13 +81,15 @@ def report(outcome: Outcome | None, seconds: float, size: int) -> Report:
     if outcome.status == 200:
         left = quota.read(outcome.headers, size / BYTES_PER_TOKEN)
         return Report(Verdict.RIGHT, seconds, size, None, left)
-    hint = retry.hinted_delay(outcome.headers)
-    if wants_fewer(outcome, hint):
+    if wants_fewer(outcome):
+        hint = retry.hinted_delay(outcome.headers)
         return Report(Verdict.REFUSED, seconds, size, hint)
     strained = outcome.status in STRAINED
     return Report(Verdict.STRAINED if strained else Verdict.FAILED, seconds, size)
 
 
-def wants_fewer(reply: Reply, hint: float | None) -> bool:
+def wants_fewer(reply: Reply) -> bool:
     """Tell whether an answer speaks of the client's pace, and not of one request."""
-    return reply.status == 429 or (reply.status == 503 and hint is not None)
+    if reply.status == 503:
+        return retry.hinted_delay(reply.headers) is not None
+    return reply.status == 429
