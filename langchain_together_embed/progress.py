@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
+from together_embed.engine.telling import OnProgress
 from together_embed.errors import ConfigurationError
-
-OnProgress = Callable[[int], object]
 
 
 def needs_tqdm() -> None:

@@ -47,7 +47,7 @@ class Plan:
         extra: Further fields of the request's body.
         batch_size: Texts a request, at most.
         max_batch_bytes: Bytes of a request's body, at most.
-        timeout: Seconds from sending a request to its whole answer.
+        timeout: Seconds from sending a request to its whole answer, or None.
         deadline: Seconds for a whole call, or None.
         width: The width that every vector must have, or None.
         scrub: Takes the key out of a server's words.
