@@ -145,7 +145,7 @@ class Process:
                 self._settings.on_batch(told)
         except Exception as error:
             words = f"on_batch raised {type(error).__name__}: {error}"
-            warn(RuntimeWarning(words))
+            warn(RuntimeWarning(self._settings.scrub(words)))
 
     def sync(self) -> RequestsTransport:
         """Return the sync transport; its library is loaded only now."""

@@ -186,7 +186,7 @@ class Settings:
         """
         in_the_clear = None if self.allow_insecure_http else self._in_the_clear
         key = self.key.reveal()
-        if in_the_clear and (key is not None or self._holds_secret):
+        if in_the_clear and (key is not None or self.holds_secret):
             what = "a secret of headers or query" if key is None else "the key"
             del key  # reports of errors show a frame's variables
             raise ConfigurationError(
@@ -212,7 +212,7 @@ class Settings:
         }
 
     @cached_property
-    def _holds_secret(self) -> bool:
+    def holds_secret(self) -> bool:
         """Whether headers or query hold one, by their names."""
         return any(public(named) != named for named in (self.headers, self.query))
 

@@ -138,6 +138,7 @@ def test_a_pickle_holds_no_key_and_works(embed: Any, endpoint: LocalEndpoint) ->
     [
         {"api_key": KEY},
         {"headers": {"X-Api-Key": KEY}},
+        {"query": {"api_key": KEY}},
         {"actors": 0},
         {"actors": 9, "max_concurrency": 8},
         {"batch_size": 0},

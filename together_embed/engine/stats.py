@@ -103,7 +103,8 @@ class BatchStats:
             as in `Stats.duplicates`.
         status: The status of the last response; None if the last request had none.
         error: The class of the error; None if it did not fail.
-        reason: The error in words, without texts or keys.
+        reason: The error in words, without texts or keys; of one that is not of this
+            library, its class.
         encoding: How its vectors were encoded; None if there are none.
         model: The model's name in the response.
         asked_model: The model's name in the request.

@@ -72,7 +72,9 @@ class Telling:
     def failed(self, batch: Batch, over: Over, now: float) -> None:
         """Tell that a batch has failed for good."""
         error = over.error
-        reason = error.message if isinstance(error, EmbeddingsError) else str(error)
+        reason = type(error).__name__  # what others raise may hold a key
+        if isinstance(error, EmbeddingsError):
+            reason = error.message
         self._settled(batch, now, status=over.status, error=type(error), reason=reason)
 
     def ended(self, tally: Tally) -> None:

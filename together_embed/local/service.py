@@ -43,7 +43,7 @@ class Service:
     tally: Tally
     embed: Embedder
     document: dict[str, Any]
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     require_key: bool
     usage: bool
     gzip: bool

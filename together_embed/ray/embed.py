@@ -82,8 +82,10 @@ class EmbedBatches:
             model, **{**settings, **bounds.part(actors).settings()}
         )
         here = self._client.settings
-        if here.without_secrets().headers != here.headers:
-            raise ConfigurationError("headers hold a secret, which would be pickled")
+        if here.holds_secret:
+            raise ConfigurationError(
+                "headers or query hold a secret, which would be pickled"
+            )
         self._tenant = Tenant(self._client, limit) if limit else None
         self._width = here.dimensions or 0
         url = {"base_url": here.base_url}  # the worker's environment may differ

@@ -84,10 +84,12 @@ class _Answer(HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Answer
+    debuglevel = 0  # whoever sets http.client's has each request printed, and its key
 
 
 class _SecureConnection(HTTPSConnection):
     response_class = _Answer
+    debuglevel = 0
 
 
 class _Pool(HTTPConnectionPool):
