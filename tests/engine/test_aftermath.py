@@ -186,9 +186,7 @@ def test_what_no_second_request_cures_is_told_in_the_transports_words(
     assert len(world.asks) == 1
 
 
-def test_a_crash_without_an_exception_is_an_error_with_its_words_and_told_by_class() -> (
-    None
-):
+def test_a_crash_without_an_exception_is_an_error_with_its_words() -> None:
     world = World(lambda _: Lost(Cause.CRASH, "no idea"))
     error = world.failure(["a"])
     assert type(error) is RuntimeError
