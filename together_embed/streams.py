@@ -67,8 +67,8 @@ class Streams:
         Args:
             batches: Any iterable of sequences of texts.
             role: As for `embed`.
-            on_error: With "return", a text that the server refuses does not end the
-                call: its error takes the place of its embedding.
+            on_error: With "return", a text that is blank, or that the server refuses,
+                does not end the call: its error takes the place of its embedding.
 
         Raises:
             EmbeddingsError: As for `embed`; what was yielded before remains valid, and
@@ -153,8 +153,8 @@ class Streams:
                 with `astream` and an async iterable they are.
             role: As for `embed`.
             ordered: Whether to yield texts in order, or as they complete.
-            on_error: With "return", a text that the server refuses does not end the
-                call: its error takes the place of its embedding.
+            on_error: With "return", a text that is blank, or that the server refuses,
+                does not end the call: its error takes the place of its embedding.
 
         Raises:
             EmbeddingsError: As for `embed`; what was yielded before remains valid.
@@ -240,8 +240,8 @@ class Streams:
             texts: Any iterable of texts.
             role: As for `embed`.
             ordered: Whether to yield texts in order, or as they complete.
-            on_error: With "return", a text that the server refuses does not end the
-                call: its error is yielded in its place.
+            on_error: With "return", a text that is blank, or that the server refuses,
+                does not end the call: its error is yielded in its place.
 
         Yields:
             The index of a text, and an array of shape (number of texts from there,

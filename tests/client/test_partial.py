@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from together_embed.errors import (
     ConfigurationError,
     EmbeddingsError,
     InputError,
+    LongInputWarning,
     UnprocessableError,
 )
 from together_embed.local import LocalEndpoint
@@ -91,6 +93,41 @@ def test_a_text_that_is_none_fails_and_the_others_remain(colour) -> None:
         assert list(partial.failures) == [1]
         assert partial.remaining == (0, 2)
         assert endpoint.requests == 0
+
+
+@pytest.mark.parametrize("on_long", [None, "error", "truncate", "split"])
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_stream_that_goes_on_yields_errors_in_the_place_of_what_is_no_text(
+    on_long: Any, blank: bool
+) -> None:
+    def count(text: str) -> int:
+        return len(text.encode().split())  # fails where a surrogate is handed to it
+
+    texts = ["a", "", "b", " ", "  ", "\ud800", "c", "", "d"]
+    refused = [5] if blank else [1, 3, 4, 5, 7]
+    long: dict[str, Any] = {"on_long_input": on_long}
+    if on_long is not None:
+        long |= {"max_input_tokens": 3, "count_tokens": count}
+        texts[0] = "one two three four five"
+    with LocalEndpoint(dimension=8) as endpoint, warnings.catch_warnings():
+        warnings.simplefilter("ignore", LongInputWarning)
+        client = EmbeddingsClient(
+            "m", base_url=endpoint.base_url, allow_blank=blank, batch_size=9, **long
+        )
+        rows = dict(client.stream(texts, on_error="return"))
+        (whole,) = client.embed_batches([texts], on_error="return")
+        right = {n: endpoint.embed(text) for n, text in enumerate(texts) if n != 5}
+    assert sorted(rows) == list(range(9))
+    if on_long == "error":
+        refused.insert(0, 0)
+    told = [n for n, row in sorted(rows.items()) if isinstance(row, InputError)]
+    assert told == refused
+    assert [n for n, row in enumerate(whole) if isinstance(row, InputError)] == refused
+    assert all(n in rows[n].indices for n in refused)
+    assert "surrogate" in str(rows[5])
+    assert all("surrogate" not in str(rows[n]) for n in refused if n != 5)
+    for n in set(range(1, 9)) - {*refused}:
+        assert rows[n] == whole[n] == right[n]
 
 
 def test_a_call_may_return_what_there_is_instead_of_raising(colour) -> None:

@@ -116,6 +116,21 @@ def check(texts: Sequence[str], start: int = 0, *, blank: bool = False) -> None:
             _check_surrogates(text, index)
 
 
+def unfit(texts: Sequence[str], start: int, *, blank: bool) -> dict[int, InputError]:
+    """Return why `check` refuses texts, by their numbers, where others go out.
+
+    Raises:
+        TypeError: An element is no string.
+    """
+    found: dict[int, InputError] = {}
+    for index, text in enumerate(texts, start):
+        try:
+            check((text,), index, blank=blank)
+        except InputError as error:  # noqa: PERF203 - only where there is one
+            found[index] = error.with_traceback(None)
+    return found
+
+
 def _is_blank(text: object) -> bool:
     return isinstance(text, str) and (not text or text.isspace())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from together_embed.caution import warn
 from together_embed.engine import batching
@@ -11,7 +11,7 @@ from together_embed.engine.lengths import Limit
 from together_embed.engine.plan import Plan
 from together_embed.engine.rows import Form
 from together_embed.engine.stats import Tally
-from together_embed.errors import LongInputWarning
+from together_embed.errors import InputError, LongInputWarning
 
 
 class Intake:
@@ -21,7 +21,7 @@ class Intake:
         plan: The client's.
         form: How the call wants its rows.
         prefix: What goes in front of each text.
-        lenient: Whether a text that is too long leaves the others alone.
+        lenient: Whether a text that cannot be sent leaves the others alone.
         tally: Counts the texts that are too long.
         numbers: What the user calls the texts, where they go on with an earlier call.
     """
@@ -57,21 +57,43 @@ class Intake:
         Raises:
             TypeError, InputError: One of them cannot be sent; nothing of the group is.
         """
-        batching.check(texts, start, blank=self._plan.allow_blank)
+        unfit = self._unfit(texts, start)
         limit, prefix, shape = self._plan.limit, self._prefix, self._plan.shape
         if limit is None:
             sent = [prefix + text for text in texts] if prefix else texts
-            return Group(sent, start, self._form, shape, hidden=hidden)
-        fit = limit.fit(texts, prefix, start)
+            group = Group(sent, start, self._form, shape, hidden=hidden)
+            self._leave_out(group, unfit)
+            return group
+        fit = limit.fit(_countable(texts, start, unfit), prefix, start)
         group = Group(fit.sent, start, self._form, shape, fit.weights, hidden)
         group.lengths = {number: len(texts[number - start]) for number in fit.long}
         if fit.long and limit.on_long != "error":
             self._tell_of(limit, fit.long)
         elif fit.long and not self._lenient:
             raise limit.error(fit.long)
-        elif fit.long:
-            group.leave_out(fit.long, limit.error)
+        else:
+            unfit.update((index, limit.error((index,))) for index in fit.long)
+        self._leave_out(group, unfit)
         return group
+
+    def _unfit(self, texts: Sequence[str], start: int) -> dict[int, InputError]:
+        blank = self._plan.allow_blank
+        try:
+            batching.check(texts, start, blank=blank)
+        except InputError:
+            if not self._lenient:
+                raise
+            return batching.unfit(texts, start, blank=blank)
+        return {}
+
+    def _leave_out(self, group: Group, unfit: dict[int, InputError]) -> None:
+        def error(indices: tuple[int, ...]) -> InputError:
+            found = unfit[indices[0]]
+            found.indices = indices
+            return found
+
+        if unfit:
+            group.leave_out(unfit, error)
 
     def length(self, group: Group, place: int) -> int:
         """Return how many characters the text has that is sent at a place of a group.
@@ -90,3 +112,18 @@ class Intake:
             if self._numbers is not None:
                 long = tuple(self._numbers[number] for number in long)
             warn(LongInputWarning(limit.warning(long)))
+
+
+def _countable(
+    texts: Sequence[str], start: int, unfit: Mapping[int, InputError]
+) -> Sequence[str]:
+    """Put blank texts, which are not measured, in the place of what is not sent."""
+    if not unfit:
+        return texts
+    blank = "  "
+    while blank in texts:  # it must be nobody's who gets a row
+        blank += " "
+    return [
+        text if number not in unfit or text.isspace() else blank if text else " "
+        for number, text in enumerate(texts, start)
+    ]
