@@ -38,7 +38,7 @@ test: $(VENV)/.dev ## run the tests
 	$(PYTEST)
 
 faults: $(VENV)/.dev ## the fault suite at its full size; some 20 minutes
-	FAULTS=full $(BIN)/python -m pytest -s tests/faults
+	FAULTS=full $(PYTEST) -rP tests/faults
 
 fuzz: $(VENV)/.demo ## atheris looks for an answer that is misread, in 5 million
 	@$(BIN)/python -m pip install --quiet --group fuzz

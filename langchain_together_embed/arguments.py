@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pydantic import SecretStr
+
 from together_embed.errors import ConfigurationError
 from together_embed.key import KeySource
 from together_embed.making import Options, hidden
@@ -156,7 +158,7 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
             _refuse(name, value)
         elif field not in fields:
             unknown[name] = value
-        elif field not in settled or settled[field] == value:
+        elif field not in settled or _bare(settled[field]) == _bare(value):
             settled.setdefault(field, value)
             spelled[field] = name
         else:
@@ -170,6 +172,11 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
     if unknown:
         settled["model_kwargs"] = {**held, **unknown}
     return settled
+
+
+def _bare(value: Any) -> Any:
+    """Return what is compared: pydantic's own secrets compare nothing but strings."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def _refuse(name: str, value: Any) -> None:
