@@ -205,6 +205,19 @@ def test_a_server_that_refuses_it_costs_no_text_its_vector(colour, tmp_path) -> 
         assert len(colour.embed(client, TEXTS)) == 40
 
 
+def test_a_server_that_refuses_it_is_not_taken_for_one_that_refuses_all(
+    colour, tmp_path
+) -> None:
+    with LocalEndpoint(dimension=4, max_chars=len(CANARY) - 1) as endpoint:
+        given = {"api_key": "k", "base_url": endpoint.base_url, "batch_size": 1}
+        cache = {"cache": tmp_path / "v.db", "canary": True}
+        client = EmbeddingsClient("m", max_concurrency=1, **given, **cache)
+        texts = ["too long " * 9, *TEXTS, "far too long " * 9]
+        partial = colour.embed(client, texts, on_error="return")
+    assert list(partial.failures) == [0, 41]
+    assert len(partial.results) == 40
+
+
 def test_a_call_whose_texts_are_refused_leaves_it_to_the_next(
     colour, make, serving
 ) -> None:

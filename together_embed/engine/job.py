@@ -567,7 +567,8 @@ class Job:
             last = attempt_of(ticket, error, over.status, now)
             error.attempts = (*batch.tries, last)
         alone = isinstance(error, OF_A_TEXT) and batch.count == 1
-        self._lone_refusals += alone
+        # What goes along for a store is nobody's text.
+        self._lone_refusals += alone and bool(batch.indices)
         if alone:
             self._dialect.portion.acquit(batch.doubts)
         if isinstance(error, OF_A_TEXT) and alone and self._is_about_texts:
