@@ -63,6 +63,9 @@ class Call:
         role: What the vectors are for; queries and documents are cached apart.
         show_progress: Whether a bar counts the texts that are done.
 
+    Attributes:
+        places: Where the texts that were asked for so far stand first, in their order.
+
     Raises:
         TypeError, InputError: A text cannot be sent. Nothing was.
     """
@@ -82,7 +85,7 @@ class Call:
         self._payload = model.to_payload()
         self._known = Known(model, role)
         self._first: dict[str, int] = {}  # where each text stands first
-        self._places: list[int] = []  # the same, of those that were asked for
+        self.places: list[int] = []
         self._vectors: dict[str, Embedding] = {}
         self._failed: dict[str, EmbeddingsError] = {}
         self._given: set[str] = set()
@@ -166,7 +169,7 @@ class Call:
             self._vectors[text] = row
         else:
             batch.asked.append(text)
-            self._places.append(self._first[text])
+            self.places.append(self._first[text])
 
     # What is known.
 
@@ -235,7 +238,7 @@ class Call:
             next(self._progress, None)  # lets a bar end at its whole length
         except BaseException as error:
             if isinstance(error, EmbeddingsError):
-                asked = [self._texts[place] for place in self._places]
+                asked = [self._texts[place] for place in self.places]
                 self._failing.hand_over(error, asked, self._vectors, self._failed)
             for batch in self._open:
                 self._end_with(batch, error)

@@ -6,6 +6,7 @@ changed: assigning a field, `model_copy(update=...)` and pickling mean what they
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, dispatcher
@@ -227,8 +228,8 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
         call = Call(self, texts, "text", show_progress=show_progress)
         if not self._is_ours("_get_text_embeddings"):
             return call.run(in_turn(self._get_text_embeddings))
-        ask = self.client.embed_batches
-        return call.run(lambda each: ask(each, role="document", on_error="return"))
+        ask = partial(self.client.embed_batches, role="document", on_error="return")
+        return call.run(partial(ask, numbers=call.places))
 
     @dispatcher.span
     async def aget_text_embedding_batch(
@@ -238,10 +239,8 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
         call = Call(self, texts, "text", show_progress=show_progress)
         if not self._is_ours("_aget_text_embeddings"):
             return await call.arun(ain_turn(self._aget_text_embeddings))
-        ask = self.client.aembed_batches
-        return await call.arun(
-            lambda each: ask(each, role="document", on_error="return")
-        )
+        ask = partial(self.client.aembed_batches, role="document", on_error="return")
+        return await call.arun(partial(ask, numbers=call.places))
 
     def _is_ours(self, name: str) -> bool:
         """Tell whether a method is ours; another may add a prefix, or stand in for it.

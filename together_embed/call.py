@@ -114,11 +114,13 @@ class Calls:
         *,
         ordered: bool,
         lenient: bool,
+        numbers: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, Any]]:
         """Yield the number of the first text of each group, and its rows."""
         here = self.here()
         driver = Threads(here.sync(), here.memory)
-        job = here.job(driver, form, role, ordered=ordered, lenient=lenient)
+        how = {"ordered": ordered, "lenient": lenient, "numbers": numbers}
+        job = here.job(driver, form, role, **how)
         try:
             yield from driver.run(job, map(listed, batches))
         except EmbeddingsError as error:
@@ -133,11 +135,13 @@ class Calls:
         *,
         ordered: bool,
         lenient: bool,
+        numbers: Sequence[int] | None = None,
     ) -> AsyncGenerator[tuple[int, Any], None]:
         """Do what `stream` does on the running loop."""
         here = self.here()
         driver = Tasks(here.asynchronous(), here.memory)
-        job = here.job(driver, form, role, ordered=ordered, lenient=lenient)
+        how = {"ordered": ordered, "lenient": lenient, "numbers": numbers}
+        job = here.job(driver, form, role, **how)
         try:
             async with aclosing(driver.run(job, batches)) as groups:
                 async for group in groups:

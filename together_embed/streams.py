@@ -40,6 +40,7 @@ class Streams:
         *,
         role: Role | None = None,
         on_error: Literal["raise"] = "raise",
+        numbers: Sequence[int] | None = None,
     ) -> Generator[list[list[float]], None, None]: ...
 
     @overload
@@ -49,6 +50,7 @@ class Streams:
         *,
         role: Role | None = None,
         on_error: Literal["return"],
+        numbers: Sequence[int] | None = None,
     ) -> Generator[list[list[float] | EmbeddingsError], None, None]: ...
 
     def embed_batches(
@@ -57,6 +59,7 @@ class Streams:
         *,
         role: Role | None = None,
         on_error: OnError = "raise",
+        numbers: Sequence[int] | None = None,
     ) -> Generator[list[Any], None, None]:
         """Yield the embeddings of each batch in order, with many requests in flight.
 
@@ -69,6 +72,8 @@ class Streams:
             role: As for `embed`.
             on_error: With "return", a text that is blank, or that the server refuses,
                 does not end the call: its error takes the place of its embedding.
+            numbers: What warnings call the texts, where these are some of a longer list
+                that you cut into batches; it may grow as they are taken.
 
         Raises:
             EmbeddingsError: As for `embed`; what was yielded before remains valid, and
@@ -76,7 +81,7 @@ class Streams:
         """
         lenient = may_return(on_error)
         for _, rows in self._calls.stream(
-            batches, LISTS, role, ordered=True, lenient=lenient
+            batches, LISTS, role, ordered=True, lenient=lenient, numbers=numbers
         ):
             yield rows
 
@@ -87,6 +92,7 @@ class Streams:
         *,
         role: Role | None = None,
         on_error: Literal["raise"] = "raise",
+        numbers: Sequence[int] | None = None,
     ) -> AsyncGenerator[list[list[float]], None]: ...
 
     @overload
@@ -96,6 +102,7 @@ class Streams:
         *,
         role: Role | None = None,
         on_error: Literal["return"],
+        numbers: Sequence[int] | None = None,
     ) -> AsyncGenerator[list[list[float] | EmbeddingsError], None]: ...
 
     async def aembed_batches(
@@ -104,11 +111,13 @@ class Streams:
         *,
         role: Role | None = None,
         on_error: OnError = "raise",
+        numbers: Sequence[int] | None = None,
     ) -> AsyncGenerator[list[Any], None]:
         """Do what `embed_batches` does on the running loop, from either iterable."""
         lenient = may_return(on_error)
+        each = source.each(batches)
         run = self._calls.astream(
-            source.each(batches), LISTS, role, ordered=True, lenient=lenient
+            each, LISTS, role, ordered=True, lenient=lenient, numbers=numbers
         )
         async with aclosing(run) as groups:
             async for _, rows in groups:

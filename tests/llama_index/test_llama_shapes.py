@@ -10,6 +10,7 @@ from math import hypot
 from typing import Any
 
 import pytest
+from llama_index.core.storage.kvstore import SimpleKVStore
 
 from langchain_together_embed import TogetherEmbeddings
 from llama_index_together_embed import TogetherEmbedding
@@ -131,6 +132,27 @@ def test_no_function_stands_in_the_way_of_a_schema() -> None:
     fields = TogetherEmbeddings.model_json_schema()["properties"]
     assert "on_long_input" in fields
     assert fields.keys() >= {"model", "chunk_size"}
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_warning_names_long_texts_by_their_places_among_equal_and_known_ones(
+    endpoint, colour: str
+) -> None:
+    store = SimpleKVStore()
+    model = TogetherEmbedding(
+        "m", "k", endpoint.base_url, embeddings_cache=store, **SETTINGS
+    )
+    model.get_text_embedding("known")
+    texts = ["known", "short", "short", "known", LONG, "short", f"{LONG} more"]
+
+    def embed() -> None:
+        if colour == "sync":
+            model.get_text_embedding_batch(texts)
+        else:
+            asyncio.run(model.aget_text_embedding_batch(texts))
+
+    with pytest.warns(LongInputWarning, match="split: inputs 4, 6$"):
+        embed()
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -52,7 +52,7 @@ def core(base_url: str) -> None:
         assert_type(client.embed(tuple(TEXTS), on_error="return"), Partial)
         assert_type(client.embed_array(TEXTS), NDArray[np.float32])
         assert_type(client.embed_array(TEXTS, on_error="return"), Partial)
-        for rows in client.embed_batches([TEXTS, TEXTS]):
+        for rows in client.embed_batches([TEXTS, TEXTS], numbers=range(9)):
             assert_type(rows, list[list[float]])
         for number, row in client.stream(lines(), ordered=False):
             assert_type(number, int)

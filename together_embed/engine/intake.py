@@ -23,7 +23,7 @@ class Intake:
         prefix: What goes in front of each text.
         lenient: Whether a text that cannot be sent leaves the others alone.
         tally: Counts the texts that are too long.
-        numbers: What the user calls the texts, where they go on with an earlier call.
+        numbers: What the user calls the texts, where they are some of a longer list.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ class Job:
         form: How the call wants its rows.
         ordered: Whether a group waits for its predecessors.
         prefix: What goes in front of each text.
-        numbers: What the user calls the texts, where they go on with an earlier call.
+        numbers: What the user calls the texts, where they are some of a longer list.
         lenient: Whether an error stands in the place of a refused text's row; else the
             call ends with it, when all others have theirs.
         on_progress: See `telling`, as for the next two.
