@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -149,6 +150,30 @@ def test_an_encrypted_call_goes_through_a_proxy_that_sees_no_key(
     assert KEY not in head
 
 
+@pytest.mark.parametrize("trusts", [True, False])
+def test_the_certificate_of_a_proxy_is_checked_whatever_goes_through_it(
+    colour: Any,
+    endpoint: LocalEndpoint,
+    authority: trustme.CA,
+    right: Any,
+    bundle: str,
+    monkeypatch: pytest.MonkeyPatch,
+    trusts: bool,
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    if trusts:
+        monkeypatch.setenv("SSL_CERT_FILE", bundle)
+    with Relay(endpoint.port, tls=context, proxy=True) as proxy:
+        monkeypatch.setenv("http_proxy", f"https://127.0.0.1:{proxy.port}")
+        if trusts:
+            assert ask(colour, f"http://{HOST}") == right(["a", "b"])
+        else:
+            with pytest.raises(errors.CertificateError):
+                ask(colour, f"http://{HOST}")
+        assert len(proxy.heads) == trusts
+
+
 # Certificates
 
 
@@ -179,24 +204,39 @@ def test_an_authority_that_nobody_vouches_for_gets_no_key(
     with pytest.raises(errors.CertificateError) as caught:
         ask(colour, f"https://localhost:{secure.port}", max_retries=8)
     assert len(caught.value.attempts) == 1  # asking again does not cure it
+    assert "local issuer certificate" in caught.value.message
     assert secure.heads == []
     assert endpoint.requests == 0
 
 
-def test_a_certificate_of_another_host_gets_no_key(
+PAST = datetime(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "until", "said"),
+    [
+        ("other.example", None, "Hostname mismatch, certificate is not valid for"),
+        ("localhost", PAST, "certificate has expired"),
+    ],
+)
+def test_a_certificate_that_is_not_for_this_host_and_day_gets_no_key(
     colour: Any,
     endpoint: LocalEndpoint,
     authority: trustme.CA,
     bundle: str,
     monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    until: datetime | None,
+    said: str,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", bundle)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("other.example").configure_cert(context)
+    authority.issue_cert(host, not_after=until).configure_cert(context)
     with Relay(endpoint.port, tls=context) as relay:
-        with pytest.raises(errors.CertificateError):
+        with pytest.raises(errors.CertificateError) as caught:
             ask(colour, f"https://localhost:{relay.port}")
         assert relay.heads == []
+    assert said in caught.value.message
 
 
 def test_a_bundle_that_is_not_there_is_named(
@@ -205,6 +245,22 @@ def test_a_bundle_that_is_not_there_is_named(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
     with pytest.raises(errors.ConfigurationError, match="REQUESTS_CA_BUNDLE"):
         ask(colour, f"https://localhost:{secure.port}")
+
+
+@pytest.mark.parametrize("content", ["", "none", "-----BEGIN CERTIFICATE-----\nMIIB\n"])
+def test_a_bundle_without_certificates_is_named(
+    colour: Any,
+    secure: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    content: str,
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(content)
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(bundle))
+    with pytest.raises(errors.ConfigurationError, match="CURL_CA_BUNDLE"):
+        ask(colour, f"https://localhost:{secure.port}")
+    assert secure.heads == []
 
 
 # Credentials

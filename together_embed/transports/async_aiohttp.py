@@ -27,7 +27,9 @@ from together_embed.transports.packed import bound_of, whole
 from together_embed.transports.route import (
     Route,
     forget_variables,
+    trusting,
     why_unreachable,
+    why_untrusted,
 )
 
 READ_BUFFER = 1024 * 1024
@@ -51,9 +53,8 @@ class AiohttpTransport:
         self._route = route
         self._proxy = proxy(route.url)
         self._timeout = self._within(None)
-        self._ssl: ssl.SSLContext | bool = (
-            _context(route.trusted()) if route.url.startswith("https:") else True
-        )
+        trusted = route.trusted(self._proxy)
+        self._ssl: ssl.SSLContext | bool = trusting(trusted) if trusted else True
         self._sessions: Sessions = {}
         weakref.finalize(self, _let_go, self._sessions, os.getpid()).atexit = False
 
@@ -243,13 +244,6 @@ async def _read(response: aiohttp.ClientResponse) -> Outcome:
     return whole(response.status, response.headers, pieces)
 
 
-def _context(trusted: str) -> ssl.SSLContext:
-    """Trust what `requests` would trust, a file or a folder."""
-    if os.path.isdir(trusted):
-        return ssl.create_default_context(capath=trusted)
-    return ssl.create_default_context(cafile=trusted)
-
-
 def lost(error: Exception, *, began: bool, outer: BaseException | None) -> Lost:
     """Say what an exception of aiohttp means; the one table of this module.
 
@@ -262,7 +256,7 @@ def lost(error: Exception, *, began: bool, outer: BaseException | None) -> Lost:
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         return Lost(Cause.TIMEOUT, detail)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Lost(Cause.UNTRUSTED, detail)
+        return Lost(Cause.UNTRUSTED, why_untrusted(error.certificate_error, detail))
     if isinstance(error, aiohttp.ClientConnectorError):
         return Lost(Cause.UNREACHABLE, why_unreachable(error.os_error, detail))
     closed = isinstance(error, aiohttp.ServerDisconnectedError) or (

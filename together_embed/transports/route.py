@@ -35,15 +35,21 @@ class Route:
     headers: Callable[[], Mapping[str, str]]
     connect_seconds: float | None
 
-    def trusted(self) -> str:
-        """Return the file or folder of certificates to trust.
+    def trusted(self, through: str | None) -> str | None:
+        """Return the file or folder of certificates to trust; None where no TLS is.
 
         The variables are asked in the order in which the more special comes first;
         without them it is the bundle that `requests` brings.
 
+        Args:
+            through: The address of the proxy, to which TLS may be spoken, too.
+
         Raises:
-            ConfigurationError: A variable names what is not there.
+            ConfigurationError: A variable names what is not there, or no certificate.
         """
+        ends = self.url, through or ""
+        if not any(url.lower().startswith("https:") for url in ends):
+            return None
         for name in (
             "REQUESTS_CA_BUNDLE",
             "CURL_CA_BUNDLE",
@@ -53,10 +59,28 @@ class Route:
             if path := os.environ.get(name):
                 if not os.path.exists(path):
                     raise ConfigurationError(f"{name} names a file that is not there")
+                try:
+                    trusting(path)
+                except OSError:  # that of TLS is one
+                    raise ConfigurationError(
+                        f"{name} names a file that holds no certificate, or cannot be "
+                        "read"
+                    ) from None
                 return path
         import certifi
 
         return certifi.where()
+
+
+def trusting(trusted: str) -> ssl.SSLContext:
+    """Return what trusts a file or a folder of certificates, and nothing else.
+
+    Raises:
+        OSError: The file cannot be read, or holds none.
+    """
+    if os.path.isdir(trusted):
+        return ssl.create_default_context(capath=trusted)
+    return ssl.create_default_context(cafile=trusted)
 
 
 def forget_variables(error: BaseException, outer: BaseException | None) -> None:
@@ -69,13 +93,13 @@ def forget_variables(error: BaseException, outer: BaseException | None) -> None:
         error: What is let out.
         outer: What was being handled when the request began, which is not ours.
     """
-    seen, todo = {id(None), id(outer)}, [error]
+    seen, todo = {id(outer)}, [error]
     while todo:
         one = todo.pop()
         if id(one) not in seen:
             seen.add(id(one))
             traceback.clear_frames(one.__traceback__)
-            todo += [one.__cause__, one.__context__]  # type: ignore[list-item]
+            todo += filter(None, (one.__cause__, one.__context__))
 
 
 def why_unreachable(error: BaseException | None, otherwise: str) -> str:
@@ -93,3 +117,9 @@ def why_unreachable(error: BaseException | None, otherwise: str) -> str:
         number = error.errno or 0
         return os.strerror(number) if number > 0 else error.strerror or otherwise
     return otherwise
+
+
+def why_untrusted(error: BaseException, otherwise: str) -> str:
+    """Say in the words of TLS what is wrong with a certificate, on either path."""
+    said: str = getattr(error, "verify_message", "")
+    return said.rstrip(".") or otherwise

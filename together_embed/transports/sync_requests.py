@@ -22,6 +22,7 @@ from together_embed.transports.route import (
     Route,
     forget_variables,
     why_unreachable,
+    why_untrusted,
 )
 from together_embed.transports.timed import TimedAdapter
 
@@ -39,7 +40,7 @@ class RequestsTransport:
         self._route = route
         through = proxy(route.url)
         self._options: dict[str, Any] = {
-            "verify": route.trusted() if route.url.startswith("https:") else True,
+            "verify": route.trusted(through) or True,
             "proxies": {route.url.partition(":")[0]: through} if through else {},
             "stream": True,
         }
@@ -103,7 +104,7 @@ def lost(error: Exception, *, began: bool, outer: BaseException | None) -> Lost:
     detail = type(reason).__name__
     # urllib3 1 looks at the host's name itself, and has an error of its own for it.
     if isinstance(reason, ssl.SSLCertVerificationError) or detail == "CertificateError":
-        return Lost(Cause.UNTRUSTED, detail)
+        return Lost(Cause.UNTRUSTED, why_untrusted(reason, detail))
     greeting = isinstance(error, requests.exceptions.SSLError) and not began
     if greeting or isinstance(reason, urllib3_errors.NewConnectionError):
         below = reason if greeting else reason.__cause__ or reason.__context__

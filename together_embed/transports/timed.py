@@ -109,6 +109,14 @@ class TimedAdapter(HTTPAdapter):
         super().init_poolmanager(*given, **named)
         self._time(self.poolmanager)
 
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Have certificates checked wherever there is TLS.
+
+        `requests` goes by the server's address, and would trust any proxy on the way.
+        """
+        end = "https:" if conn.scheme == "https" else url
+        super().cert_verify(conn, end, verify, cert)  # type: ignore[no-untyped-call]
+
     def proxy_manager_for(self, *given: Any, **named: Any) -> Any:
         """Return the manager of a proxy's connections."""
         return self._time(super().proxy_manager_for(*given, **named))
