@@ -203,7 +203,7 @@ class DeadlineExceededError(EmbeddingsError, TimeoutError):
 class ModelDriftError(EmbeddingsError):
     """The model's name, width or weights differ from those in the store."""
 
-    advice = "Build a new index from a new store, or ask for the old model."
+    advice = "Build a new index with a new cache, or ask for the old model."
 
 
 class ModelDriftWarning(UserWarning):

@@ -100,7 +100,7 @@ class Watch:
                 self._store.note(self._subject, noted)
             if (noted.width, noted.model) != (width, model):
                 return self._tell(
-                    f"was {noted.model!r} of width {noted.width} when the store was "
+                    f"was {noted.model!r} of width {noted.width} when the cache was "
                     f"filled, and now answers as {model!r} of width {width}"
                 )
             self._like = width, model
@@ -127,7 +127,7 @@ class Watch:
     def _other(self, role: Role) -> str:
         now = repr(self._roles.prefix(role)[:40])
         return (
-            f"the store's vectors of {self._model} for role {role!r} were made with "
+            f"the cache's vectors of {self._model} for role {role!r} were made with "
             f"another prefix than this client's, now {now}: an index that was "
             "built from them does not match; set query_prefix, document_prefix or "
             "instructions as they were, or rebuild the index"
@@ -145,7 +145,7 @@ class Watch:
         if distance <= FAR:
             return True
         self._drifted = (
-            "has other weights than when the store was filled: the vector of a fixed "
+            "has other weights than when the cache was filled: the vector of a fixed "
             f"text has changed, by a cosine distance of {distance:.2g}"
         )
         return self._tell(self._drifted)

@@ -201,7 +201,7 @@ def test_a_cache_that_cannot_be_used_is_one_line_and_no_end(
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     (line,) = err.splitlines()
-    assert line.startswith("together-embed embed: warning: the store ")
+    assert line.startswith("together-embed embed: warning: the cache ")
     assert np.load("out.npy").tolist() == [at_endpoint.embed(text) for text in texts]
 
 

@@ -87,7 +87,7 @@ def test_in_a_stream_it_goes_along_with_the_first_texts_that_are_sent(
     assert serving.seen[CANARY] == 2
     weights.shift = 99.0
     strict = make(batch_size=20, on_drift="error")
-    with pytest.raises(ModelDriftError, match="has other weights"):
+    with pytest.raises(ModelDriftError, match="other weights than when the cache"):
         list(colour.batches(strict, [*batches, ["one more"]]))
 
 
@@ -239,7 +239,9 @@ def test_other_prefixes_than_the_store_was_filled_with_are_told_of_once(
     first = make(document_prefix="passage: ")
     colour.embed(first, TEXTS, role="document")
     other = make()
-    with pytest.warns(RoleDriftWarning, match="role 'document'.*document_prefix"):
+    with pytest.warns(
+        RoleDriftWarning, match="the cache.* role 'document'.*document_prefix"
+    ):
         colour.embed(other, TEXTS, role="document")
     colour.embed(other, MORE, role="document")
     colour.embed(pickle.loads(pickle.dumps(first)), [], role="document")

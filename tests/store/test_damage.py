@@ -257,13 +257,13 @@ def a_newer_versions(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (another_programs, "no store of this library"),
-        (another_programs_in_use, "no store of this library"),
-        (a_text, "no store of this library"),
-        (a_short_text, "no store of this library"),
+        (another_programs, "no cache of this library"),
+        (another_programs_in_use, "no cache of this library"),
+        (a_text, "no cache of this library"),
+        (a_short_text, "no cache of this library"),
         (with_changed_tables, "is damaged"),
         (a_newer_versions, "newer version"),
-        (Path.mkdir, "no store of this library"),
+        (Path.mkdir, r"no cache of this library .* \(a folder\)"),
     ],
     ids=lambda make: getattr(make, "__name__", ""),
 )

@@ -134,6 +134,16 @@ def test_a_file_that_may_not_be_read_costs_a_warning(folder: Path) -> None:
     assert "cannot be used where it is" in answer["said"][0]
 
 
+def test_a_folder_in_which_no_file_may_be_made_is_named_as_the_cause(
+    folder: Path,
+) -> None:
+    folder.chmod(0o555)
+    answer = run(READS, str(folder / "new.db"))
+    assert isinstance(answer["said"], list)
+    assert len(answer["said"]) == 1
+    assert "its folder may not be written to" in answer["said"][0]
+
+
 @pytest.mark.parametrize("place", ["file/vectors.db", "file/folder/vectors.db"])
 def test_a_path_through_a_file_costs_a_warning(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("mine")

@@ -551,7 +551,7 @@ class Job:
         )
         if isinstance(fate, Over):
             if self._recalled and isinstance(what, OtherWidth):
-                drift = f"{what}, as wide as what the store holds"
+                drift = f"{what} like the vectors in the cache"
                 fate = Over(ModelDriftError(drift), fate.status)
             self._fail(ticket, fate, now)
         elif isinstance(fate, Later):

@@ -170,8 +170,15 @@ class Database:
         if there is None:
             if not create:
                 return
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            self._link = _connect(self.path, "mode=rwc", schema.create)
+            folder = Path(self.path).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._link = _connect(self.path, "mode=rwc", schema.create)
+            except StoreError as error:
+                if error.reason != "unreadable" or os.access(folder, os.W_OK):
+                    raise
+                why = "its folder may not be written to"  # SQLite does not say that
+                raise StoreError("unreadable", self.path, why) from error
         else:
             if there not in list(_opened.values()):
                 with translated(self.path):

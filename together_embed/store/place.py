@@ -40,7 +40,8 @@ def store_at(path: str) -> File | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
-        raise StoreError("foreign", path, "no regular file")
+        folder = stat.S_ISDIR(found.st_mode)
+        raise StoreError("foreign", path, "a folder" if folder else "no regular file")
     return (found.st_dev, found.st_ino) if found.st_size else None
 
 

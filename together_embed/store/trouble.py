@@ -14,7 +14,7 @@ Reason = Literal[
 ]
 
 _WORDS: dict[Reason, str] = {
-    "foreign": "is no store of this library and was left as it is; name another path",
+    "foreign": "is no cache of this library and was left as it is; name another path",
     "newer": "was written by a newer version of this library and was left as it is; "
     "update together-embed or name another path",
     "damaged": "is damaged; intact rows are still read, nothing is written; move the "
@@ -54,7 +54,7 @@ class StoreError(EmbeddingsError):
 
     def __init__(self, reason: Reason, path: str, detail: str = "") -> None:
         said = f" ({detail})" if detail else ""
-        super().__init__(f"the store {path} {_WORDS[reason]}{said}")
+        super().__init__(f"the cache {path} {_WORDS[reason]}{said}")
         self.reason: Reason = reason
         self.path = path
         self.detail = detail
