@@ -39,7 +39,7 @@ def base_url(given: str | None) -> str:
         raise ConfigurationError(
             f"base_url must be http(s):// and a host, such as {BASE_URL}"
         )
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ConfigurationError(
             "base_url carries credentials; pass the key as api_key instead"
         )
@@ -61,21 +61,26 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - read since it is this that checks it
-        _check_host(parts.hostname or "none")
+        _check_host(parts.hostname or "none", literal="[" in parts.netloc)
     except ValueError:
-        raise ConfigurationError("base_url has an invalid host or port") from None
+        raise ConfigurationError(
+            "base_url has an invalid host or port (letters beyond ASCII are written "
+            "as xn--...)"
+        ) from None
     return parts
 
 
-def _check_host(host: str) -> None:
+def _check_host(host: str, *, literal: bool) -> None:
     """Refuse what libraries read differently, or raise errors of their own for.
+
+    Letters beyond ASCII are such: two of them may be one name here and two there.
 
     Raises:
         ValueError: It is neither an address nor a name that can be looked up.
     """
-    if ":" in host:
+    if literal:
         ip_address(host)
-    elif not re.fullmatch(r"[\w.-]+", host):
+    elif not re.fullmatch(r"[\w.-]+", host, re.ASCII):
         raise ValueError
     else:
         host.encode("idna")  # an empty part, or one too long

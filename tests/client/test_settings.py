@@ -185,6 +185,13 @@ def test_an_address_is_brought_into_one_form(given: str, sent: str) -> None:
         "https://one..example",
         f"https://{'long' * 16}.example",
         "https://*.example",
+        "https://@one.example",
+        "https://:@one.example",
+        "https://[v1.one]",
+        "https://b\u00fccher.example",
+        "https://stra\u00dfe.example",
+        "https://\uff4fne.example",
+        "http://one\u2488example",  # a dot, to some: without one a host is near
         "nonsense",
     ],
 )
