@@ -537,7 +537,7 @@ def test_vectors_of_another_width_than_those_that_a_store_knows_are_wrong(
     run.job.add(group)
     world.carry(run)
     assert isinstance(run.error, ModelDriftError)
-    assert run.error.message.startswith(f"row 0 is 3 wide, not {width}, as wide as")
+    assert run.error.message.startswith(f"row 0 is 3 wide, not {width} like the")
     assert world.stats.recalled == 1
     assert len(world.asks) == asks  # one that lost numbers is asked for again
 
