@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeGuard
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -227,7 +227,7 @@ class Settings:
             return None
         if not is_near(self._host):
             return f"to {self._host}"
-        through = urlsplit(proxy(self.base_url) or "").hostname
+        through = self._proxy.hostname
         if through is None or is_near(through):
             return None
         return f"through the proxy {through} (NO_PROXY is not set for {self._host})"
@@ -237,8 +237,17 @@ class Settings:
         return self.key.scrub(hide(words, *self._secrets))
 
     @cached_property
+    def _proxy(self) -> SplitResult:
+        """The proxy that requests go through in the clear; of no parts if none is."""
+        http = self.base_url.startswith("http:")
+        return urlsplit((proxy(self.base_url) if http else None) or "")
+
+    @cached_property
     def _secrets(self) -> list[str]:
         found = set()
+        if self._proxy.password:  # a proxy answers, too, and gets it with each request
+            user, password = unquote(self._proxy.username or ""), self._proxy.password
+            found |= {unquote(password), f"{user}:{unquote(password)}"}
         for value in self.headers.values():
             found.update(value.split()[-1:])  # without a scheme such as Bearer
         for name in self.headers.keys() - public(self.headers).keys():

@@ -271,6 +271,27 @@ def test_what_a_wrong_setting_raises_takes_no_key_along(way: Way, wrong: str) ->
         assert told(shown) == []
 
 
+def test_a_proxy_that_repeats_its_password_is_not_repeated(
+    transport: Way, make: Any, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def repeat(exchange: Exchange) -> None:
+        got = [line for line in server.heads[-1].splitlines() if "Proxy" in line]
+        said = json.dumps({"error": {"message": f"{KEY}: {got}"}})
+        exchange.send(http(said.encode(), status="407 Who are you"))
+
+    with RawServer(repeat) as server:
+        address = server.url.rpartition("/")[2]
+        monkeypatch.setenv("http_proxy", f"http://user:{KEY}@{address}")
+        model = make(transport, "http://embeddings.internal", api_key="another-key")
+        with pytest.raises(EmbeddingsError, match="407") as caught:
+            transport.embed(model, TEXTS)
+    basic = b64encode(f"user:{KEY}".encode()).decode()
+    assert f"Proxy-Authorization: Basic {basic}" in server.heads[0]
+    for shown in shown_by(caught.value):
+        assert told(shown) == []
+        assert basic not in str(shown)
+
+
 def files(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
 
