@@ -135,7 +135,7 @@ def hide_key(given: Arguments) -> None:
     """Put the key out of sight, by whichever name it was given."""
     for name in _OF_THE_KEY:
         if name in given:
-            given[name] = hidden(given[name])
+            given[name] = hidden(given.get(name))
 
 
 def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
