@@ -165,13 +165,19 @@ def test_arrays_streams_and_batches_split_as_lists_do(make_client) -> None:
             assert its == pytest.approx(row, rel=1e-6, abs=1e-7)
 
 
-def test_a_call_warns_once_and_names_texts_by_their_place(make_client) -> None:
+def test_a_call_warns_at_most_twice_and_names_texts_by_their_place(
+    make_client,
+) -> None:
     client = make_client(**SPLIT, batch_size=2)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        assert len(list(client.stream(["a", "b", "c", LONG, LONG]))) == 5
-    assert [str(warning.message)[-7:] for warning in told] == ["input 3"]
-    assert client.stats.long == 2
+        client.embed([LONG, "a", "b", LONG, LONG])
+        assert len(list(client.stream(["a", "b", "c", *[LONG] * 5]))) == 8
+    whole, first, second = [str(warning.message) for warning in told]
+    assert whole.endswith("inputs 0, 3, 4")
+    assert first.endswith("input 3")
+    assert "inputs 4, 5; later ones are counted" in second
+    assert client.stats.long == 8
 
 
 def test_pieces_are_kept_by_what_was_sent(

@@ -418,16 +418,19 @@ def test_texts_that_are_cut_further_than_they_are_wide_are_an_error() -> None:
     assert World(shape=Shape(cut_to=3)).embed(["a"])
 
 
-def test_long_texts_are_told_of_once_a_call_and_counted_each_time() -> None:
+def test_long_texts_are_told_of_in_two_groups_and_counted_in_each() -> None:
     limit = Limit(3, len, "truncate")
     world = World(limit=1)
     world.plan = replace(world.plan, limit=limit)
-    run = world.start([["abcd"], ["efgh", "i"]])
-    with pytest.warns(LongInputWarning, match="input 0") as told:
+    run = world.start([["abcd"], ["efgh", "i"], ["jklm"]])
+    with pytest.warns(LongInputWarning) as told:
         world.carry(run)
-    assert len(told) == 1
-    assert world.stats.long == 2
-    assert [text for ask in world.asks for text in ask.texts] == ["abc", "efg", "i"]
+    first, second = [str(warning.message) for warning in told]
+    assert first.endswith("input 0")
+    assert second.endswith("input 1; later ones are counted in stats.long, not named")
+    assert world.stats.long == 3
+    sent = [text for ask in world.asks for text in ask.texts]
+    assert sent == ["abc", "efg", "i", "jkl"]
 
 
 @pytest.mark.parametrize("lenient", [False, True])

@@ -42,7 +42,7 @@ class Intake:
         self._tally = tally
         self._lenient = lenient
         self._numbers = numbers
-        self._warned = False
+        self._warned = 0  # groups
 
     def group(
         self, texts: Sequence[str], start: int, hidden: str | None = None
@@ -105,13 +105,18 @@ class Intake:
         return next(filter(None, whole), sent)
 
     def _tell_of(self, limit: Limit, long: tuple[int, ...]) -> None:
-        """Say once a call that texts are not sent as they are; the tally has all."""
+        """Say of two groups at most that texts are not sent as they are.
+
+        Most calls have one. More would be too many, and the tally has all.
+        """
         self._tally.long += len(long)
-        if not self._warned:
-            self._warned = True
+        self._warned += 1
+        if self._warned <= 2:
             if self._numbers is not None:
                 long = tuple(self._numbers[number] for number in long)
-            warn(LongInputWarning(limit.warning(long)))
+            rest = "; later ones are counted in stats.long, not named"
+            words = limit.warning(long) + (rest if self._warned == 2 else "")
+            warn(LongInputWarning(words))
 
 
 def _countable(
