@@ -6,12 +6,12 @@ changed: assigning a field, `model_copy(update=...)` and pickling mean what they
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, dispatcher
 from llama_index.core.bridge.pydantic import (
-    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -116,9 +116,7 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
     )
     embeddings_cache: Any | None = Field(default=None, exclude=True, repr=False)
     rate_limiter: Any | None = Field(default=None, exclude=True, repr=False)
-    api_key: Annotated[SecretStr | Any | None, BeforeValidator(hidden)] = Field(
-        default=None, exclude=True, repr=False
-    )
+    api_key: SecretStr | Any | None = Field(default=None, exclude=True, repr=False)
     api_base: str = Field(default_factory=lambda: base_url(None))
     dimensions: int | None = None
     extra_body: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -268,6 +266,17 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
         return await self.client.aembed(texts, role="document")
 
     # Copies and pickles.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, hidden(value) if name == "api_key" else value)
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> Self:
+        """Return a copy, with some fields changed."""
+        twin = super().model_copy(update=update, deep=deep)
+        twin.api_key = twin.api_key  # by way of `__setattr__`
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return super().__deepcopy__(carrying.shared(self, memo))

@@ -339,6 +339,20 @@ def test_no_object_shows_the_key(
     assert told(*shown) == []
 
 
+@pytest.mark.parametrize("way", WAYS[2::2], ids=lambda way: way.name)
+def test_no_object_shows_a_key_that_it_was_given_later(way: Way) -> None:
+    field = "api_key" if way is WAYS[4] else "together_api_key"
+    with LocalEndpoint(dimension=8, api_key=KEY) as endpoint:
+        model = way.make(endpoint.base_url, api_key="another-key")
+        twin = model.model_copy(update={field: KEY})
+        setattr(model, field, KEY)
+        for given in (model, twin):
+            assert way.embed(given, TEXTS) == [endpoint.embed(text) for text in TEXTS]
+            shown = [*objects(given, way.client(given)), vars(given)]
+            assert told(*shown) == []
+            way.close(given)
+
+
 def ask_for_key() -> str:
     return KEY
 
