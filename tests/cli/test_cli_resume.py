@@ -205,6 +205,26 @@ def test_a_cache_that_cannot_be_used_is_one_line_and_no_end(
     assert np.load("out.npy").tolist() == [at_endpoint.embed(text) for text in texts]
 
 
+@pytest.mark.filterwarnings("ignore::together_embed.store.StoreWarning")
+@pytest.mark.parametrize("named", [False, True])
+def test_a_file_of_another_kind_is_not_called_the_cache_nor_deleted(
+    run: Run, at_endpoint: LocalEndpoint, lines: Callable[[int], list[str]], named: bool
+) -> None:
+    lines(10)
+    other = Path("notes.txt" if named else "out.npy.cache.sqlite")
+    other.write_text("mine")
+    words = ["embed", "in.txt", "out.npy", *(["--cache", str(other)] if named else [])]
+    done = run(*words)
+    assert done.code == 0
+    assert "kept" not in done.out
+    assert run(*words, "--overwrite", "--json").json["cache"] is None
+    at_endpoint.fail(401)
+    failed = run(*words, "--overwrite")
+    assert failed.code == 1
+    assert failed.err.endswith("Nothing was written.\n")
+    assert other.read_text() == "mine"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the peak")
 def test_memory_does_not_grow_with_the_input(
     start: Start, monkeypatch: pytest.MonkeyPatch

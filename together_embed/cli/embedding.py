@@ -32,6 +32,7 @@ from together_embed.cli.source import Source
 from together_embed.cli.words import many
 from together_embed.client import EmbeddingsClient
 from together_embed.errors import EmbeddingsError
+from together_embed.store import Store, StoreError
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Report:
             rows = many(self.failed, "row")
             said.append(f"{rows} without a vector, see {self.failures}")
         if self.cache:
-            said.append(f"all vectors are kept in {self.cache}")
+            said.append(f"vectors are kept in {self.cache}")
         return said
 
 
@@ -174,19 +175,29 @@ class Job:
         return f"{self.source.name} holds no rows; nothing was written"
 
     def _kept(self) -> str:
-        if not self.cache.is_file():
+        if not self._is_cached():
             return "Nothing was written."
         return (
             f"What is done is kept in {self.cache}: run the same command again, "
             "and it goes on from there."
         )
 
+    def _is_cached(self) -> bool:
+        """Tell whether the file keeps vectors: it may be another program's."""
+        try:
+            with Store(self.cache, strict=True) as store:
+                store.get([b""])
+        except StoreError:
+            return False
+        return self.cache.is_file()
+
     def _report(
         self, written: int, width: int, failures: Failures, seconds: float
     ) -> Report:
         self.client.close()
         stays = self.keeps or failures.count > 0
-        if not stays and self.cache.is_file():
+        cached = self._is_cached()
+        if cached and not stays:
             for end in ("", "-wal", "-shm"):
                 self.cache.with_name(self.cache.name + end).unlink(missing_ok=True)
         stats, settings = self.client.stats, self.client.settings
@@ -202,7 +213,7 @@ class Job:
             recalled=stats.recalled,
             requests=stats.requests,
             seconds=round(seconds, 3),
-            cache=str(self.cache) if stays and self.cache.is_file() else None,
+            cache=str(self.cache) if stays and cached else None,
         )
 
 
