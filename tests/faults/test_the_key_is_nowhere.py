@@ -209,6 +209,17 @@ class OutOfTimeError(Exception):
     """What a queue of jobs raises amid one that takes too long."""
 
 
+def fail() -> None:
+    mine = "as it was"
+    raise ValueError(mine)
+
+
+def variables_of(error: ValueError) -> dict[str, Any]:
+    """Return those of the frame that an error was raised in."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return frame.f_locals
+
+
 @pytest.mark.parametrize("way", WAYS[::2], ids=lambda way: way.name)
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, OutOfTimeError])
 def test_what_breaks_off_a_sync_request_takes_no_key_along(
@@ -223,10 +234,14 @@ def test_what_breaks_off_a_sync_request_takes_no_key_along(
 
     before = signal.signal(signal.SIGINT, stop)
     try:
+        fail()
+    except ValueError as error:
+        handled = error
         with RawServer(act) as server, pytest.raises(raised) as caught:
             way.embed(make(way, server.url), TEXTS)
     finally:
         signal.signal(signal.SIGINT, before)
+    assert variables_of(handled) == {"mine": "as it was"}
     for shown in shown_by(caught.value):
         assert told(shown) == []
 
@@ -235,17 +250,23 @@ def test_what_breaks_off_a_sync_request_takes_no_key_along(
 async def test_what_breaks_off_an_async_request_takes_no_key_along(
     way: Way, make: Any
 ) -> None:
-    loop = asyncio.get_running_loop()
+    loop, asking = asyncio.get_running_loop(), asyncio.current_task()
+    assert asking is not None
+    cancel = asking.cancel
 
     def act(exchange: Exchange) -> None:
-        loop.call_soon_threadsafe(asking.cancel)
+        loop.call_soon_threadsafe(cancel)
         exchange.pause()
 
     with RawServer(act) as server:
         model = make(way, server.url)
-        asking = asyncio.ensure_future(getattr(model, way.method)(TEXTS))
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await asking
+        try:
+            fail()
+        except ValueError as error:
+            handled = error
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await getattr(model, way.method)(TEXTS)
+        assert variables_of(handled) == {"mine": "as it was"}
         await way.client(model).aclose()
     for shown in shown_by(caught.value):
         assert told(shown) == []

@@ -148,6 +148,7 @@ def test_an_encrypted_call_goes_through_a_proxy_that_sees_no_key(
         (head,) = proxy.heads
     assert head.startswith(f"CONNECT {HOST}:443 ")
     assert KEY not in head
+    assert "Python" not in head  # nor any version
 
 
 @pytest.mark.parametrize("trusts", [True, False])

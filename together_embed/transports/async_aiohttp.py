@@ -23,6 +23,7 @@ import aiohttp
 
 from together_embed.address import proxy
 from together_embed.engine.outcome import Cause, Lost, Outcome
+from together_embed.settings import USER_AGENT
 from together_embed.transports.packed import bound_of, whole
 from together_embed.transports.route import (
     Route,
@@ -38,6 +39,10 @@ would pause and resume a dozen times in an answer of 800 KB."""
 
 LARGE = 1024 * 1024
 """Bytes of a request over which aiohttp wants a file, and warns of plain bytes."""
+
+UNNAMED = {"User-Agent": USER_AGENT}
+"""What a proxy is told beside the server's name: aiohttp would name itself and Python,
+by their versions."""
 
 CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 """How the system says that the other side has closed."""
@@ -71,6 +76,7 @@ class AiohttpTransport:
                 data=body if len(body) <= LARGE else BytesIO(body),
                 headers=self._route.headers(),
                 proxy=self._proxy,
+                proxy_headers=UNNAMED if self._proxy else None,
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
