@@ -52,6 +52,16 @@ def test_two_calls_for_the_same_texts_share_the_work(
     assert not world.sharing.known
 
 
+def test_a_group_that_sends_nothing_wants_nothing_of_others() -> None:
+    job = World().start([]).job
+    group = job.group([], "what goes along")
+    job.enter(group)
+    for start, asked in group.lookups():
+        group.recall(start, [None for _ in asked])
+    job.add(group)
+    assert job._guest._sharing.known == {}
+
+
 def test_of_a_batch_each_text_that_others_want_is_handed_to_them() -> None:
     world = World(batch_size=9)
     first = world.start([["a", "b", "c", "d"]])

@@ -127,6 +127,7 @@ def test_a_hidden_text_does_not_go_out_alone_unless_it_was_asked_for() -> None:
     known = {"a": kept(97, 1), "b": kept(98, 1)}
     alone = Group(["a", "b"], 0, LISTS, hidden="canary")
     look_up(alone, known)
+    assert alone.put(0, [row_of("c")], 2) == (0, 0)  # another call brought it
     assert alone.missing == 0
     assert alone.expand() == [row_of("a"), row_of("b")]
     wanted = Group(["a", "canary", "b"], 0, LISTS, hidden="canary")

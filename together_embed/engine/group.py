@@ -123,6 +123,7 @@ class Group:
             yield start, self.unique[start : min(start + AT_ONCE, count)]
         if self._hidden and self.missing == 1 and not self._known[0]:
             self.missing = 0  # nothing goes out that it could go along with
+            self._known[0] = 1  # nor is it missed if another call brings it
         if 0 < self.missing < count:
             self.reorder(sorted(range(count), key=self._known.__getitem__))
 

@@ -194,6 +194,7 @@ class Job:
                 raise narrow
             self._tally.recalled += group.recalled
             self._settle(group, group.recalled)
+        if group.missing < len(group.unique):  # known, or not to be sent
             self._guest.settle(group, group.unique[group.missing :])
         if group.missing:
             self._guest.enter(group)
