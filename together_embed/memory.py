@@ -86,10 +86,13 @@ class Memory:
         if not self._compare(width, model, canary):
             return
         keys = identities(*self._place, packed)
-        self._store.put_packed(zip(keys, packed.values(), strict=True))
-        if self._watch.is_unsure:
+        unsure = self._watch.is_unsure
+        if unsure:  # noted first: another call may find out while these are written
             self._unsure += keys
-        else:
+        self._store.put_packed(zip(keys, packed.values(), strict=True))
+        if self._watch.has_drifted:
+            self._store.forget(keys)
+        elif not unsure:
             self._unsure.clear()
         self._watch.check_roles()
 
@@ -117,10 +120,10 @@ class Memory:
         try:
             fits = self._watch.compare(width, model, canary)
         except ModelDriftError:
-            self._store.forget(self._unsure)
+            self._store.forget([*self._unsure])
             raise
         if not fits:
-            self._store.forget(self._unsure)
+            self._store.forget([*self._unsure])
         return fits
 
 

@@ -58,6 +58,11 @@ class Watch:
         """Whether the vector of the fixed text is wanted, and not here yet."""
         return self._asks
 
+    @property
+    def has_drifted(self) -> bool:
+        """Whether that vector was another model's."""
+        return bool(self._drifted)
+
     def canary(self, call: object) -> str | None:
         """Return the fixed text where a call is to send it along, once a process."""
         with self._lock:
@@ -135,19 +140,21 @@ class Watch:
 
     def _compare_weights(self, noted: Note, row: list[float]) -> bool:
         """Compare the vector of the fixed text with the first, which is kept."""
-        self._asks = False
         mine = blake2b(CANARY.encode(), digest_size=8).digest()
         if noted.canary != mine or noted.vector is None:
             changed = replace(noted, canary=mine, vector=row)
             self._store.note(self._subject, changed)
+            self._asks = False
             return True
         distance = _distance(noted.vector, row)
         if distance <= FAR:
+            self._asks = False
             return True
         self._drifted = (
             "has other weights than when the cache was filled: the vector of a fixed "
             f"text has changed, by a cosine distance of {distance:.2g}"
         )
+        self._asks = False  # last: until then, what others keep is unsure
         return self._tell(self._drifted)
 
     def _tell(self, what: str) -> bool:

@@ -155,6 +155,26 @@ def test_what_calls_kept_before_it_was_known_is_taken_back(
     assert fresh.stats.recalled == 0
 
 
+def test_what_is_written_while_another_call_finds_out_is_taken_back(
+    make, weights, monkeypatch
+) -> None:
+    make().embed(TEXTS)
+    weights.shift = 99.0
+    memory = make()._calls.here().memory
+    put = memory._store.put_packed
+
+    def late(rows: Any) -> None:
+        monkeypatch.setattr(memory._store, "put_packed", put)
+        memory.keep([CANARY], [weights(CANARY, 3)], "m")
+        put([*rows])
+
+    monkeypatch.setattr(memory._store, "put_packed", late)
+    with pytest.warns(ModelDriftWarning):
+        memory.keep(["a text"], [weights("a text", 3)], "m")
+    assert memory.recall(["a text", TEXTS[0]])[0] is None
+    assert memory.recall(["a text", TEXTS[0]])[1] is not None
+
+
 def test_differences_as_between_batches_are_no_drift(colour, make, weights) -> None:
     colour.embed(make(), TEXTS)
     weights.shift = 1.0  # a distance of about 1e-4
