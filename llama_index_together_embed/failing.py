@@ -78,7 +78,9 @@ class Failing:
             for text, row in known.items()
             for later, place in enumerate(where[text])
         }
-        failures = {at: each for text, each in failed.items() for at in where[text]}
+        # Some may have come while the call was ending.
+        lacking = {text: each for text, each in failed.items() if text not in known}
+        failures = {at: each for text, each in lacking.items() for at in where[text]}
         partial = self._partial(error, results, failures)
         for each in dict.fromkeys([error, *failed.values()]):
             named = (place for at in each.indices for place in where[asked[at]])

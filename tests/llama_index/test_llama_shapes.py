@@ -14,9 +14,11 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 
 from langchain_together_embed import TogetherEmbeddings
 from llama_index_together_embed import TogetherEmbedding
+from llama_index_together_embed.failing import Failing
 from together_embed import EmbeddingsClient
-from together_embed.errors import InputError, LongInputWarning
+from together_embed.errors import AuthenticationError, InputError, LongInputWarning
 from together_embed.local import LocalEndpoint
+from together_embed.partial import Partial
 
 SETTINGS: dict[str, Any] = {
     "cut_to": 4,
@@ -176,3 +178,12 @@ def test_a_text_that_is_too_long_is_named_before_anything_is_sent(
         embed()
     assert caught.value.indices == (20,)
     assert endpoint.requests == 0
+
+
+def test_a_text_that_comes_while_its_call_ends_is_no_failure(endpoint) -> None:
+    model = TogetherEmbedding("m", "k", endpoint.base_url)
+    error = AuthenticationError("no", status=401, indices=(0, 1))
+    error.partial = Partial({0: [1.0]}, {1: error})
+    Failing(model, ["b", "a", "b"], "text").hand_over(error, ["a", "b"], {}, {})
+    assert error.results == {1: [1.0]}
+    assert list(error.failures) == [0, 2]
