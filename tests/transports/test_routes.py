@@ -216,7 +216,7 @@ PAST = datetime(2020, 1, 1)
 @pytest.mark.parametrize(
     ("host", "until", "said"),
     [
-        ("other.example", None, "Hostname mismatch, certificate is not valid for"),
+        ("other.example", None, "Hostname mismatch"),
         ("localhost", PAST, "certificate has expired"),
     ],
 )

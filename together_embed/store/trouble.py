@@ -79,6 +79,8 @@ def translated(path: str) -> Iterator[None]:
 
 
 def _reason(message: str) -> Reason:
+    if not message:  # Python 3.10 leaves out words that are no text: names in the file
+        return "damaged"
     for sign, reason in _SIGNS:
         if sign in message:
             return reason

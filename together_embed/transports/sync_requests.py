@@ -104,7 +104,7 @@ def lost(error: Exception, *, began: bool, outer: BaseException | None) -> Lost:
     detail = type(reason).__name__
     # urllib3 1 looks at the host's name itself, and has an error of its own for it.
     if isinstance(reason, ssl.SSLCertVerificationError) or detail == "CertificateError":
-        return Lost(Cause.UNTRUSTED, why_untrusted(reason, detail))
+        return Lost(Cause.UNTRUSTED, why_untrusted(reason, "Hostname mismatch"))
     greeting = isinstance(error, requests.exceptions.SSLError) and not began
     if greeting or isinstance(reason, urllib3_errors.NewConnectionError):
         below = reason if greeting else reason.__cause__ or reason.__context__
