@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-# LlamaIndex brings its tokenizer's table along, and fetches it anew if not told where.
+# LlamaIndex brings its tokenizer's table along, and what tells sentences apart; some
+# versions fetch them anew if not told where.
 _core = find_spec("llama_index.core")
 assert _core is not None, "the tests need llama-index-core"
 assert _core.origin is not None
-os.environ.setdefault(
-    "TIKTOKEN_CACHE_DIR",
-    str(Path(_core.origin).parent / "_static" / "tiktoken_cache"),
-)
+_brought = Path(_core.origin).parent / "_static"
+os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(_brought / "tiktoken_cache"))
+os.environ.setdefault("NLTK_DATA", str(_brought / "nltk_cache"))
 
 from llama_index_together_embed import TogetherEmbedding  # noqa: E402
 from together_embed.local import LocalEndpoint  # noqa: E402

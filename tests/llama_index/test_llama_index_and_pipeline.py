@@ -126,12 +126,7 @@ def test_a_failing_server_leaves_no_index_behind(make, endpoint, documents):
 def test_sentences_are_grouped_by_meaning(make):
     splitter = SemanticSplitterNodeParser(embed_model=make(), buffer_size=1)
     words = " ".join(f"The {s} are old. The {s} are slow." for s in SUBJECTS)
-    try:
-        nodes = splitter.get_nodes_from_documents([Document(text=words)])
-    except LookupError as error:
-        if "NLTK" not in str(error):
-            raise
-        pytest.skip("this llama-index-core fetches what tells sentences apart")
+    nodes = splitter.get_nodes_from_documents([Document(text=words)])
     assert len(nodes) > 1
 
 
