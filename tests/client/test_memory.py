@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sqlite3
 import struct
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,31 @@ def test_what_failed_half_way_is_kept(colour, path: Path) -> None:
         rows = colour.embed(EmbeddingsClient("m", **settings), TEXTS)
         assert rows == [endpoint.embed(text) for text in TEXTS]
         assert set(endpoint.seen.values()) == {1}
+
+
+@pytest.mark.parametrize("hook", ["on_progress", "on_batch"])
+def test_where_a_function_that_is_told_raises_all_that_came_is_kept(
+    colour, path: Path, hook: str
+) -> None:
+    """What `on_batch` raises is a warning, which is an error here."""
+    with LocalEndpoint(dimension=8) as endpoint:
+
+        def raises(_: object) -> None:
+            time.sleep(0.3)  # more answers come meanwhile
+            raise ValueError("no more")
+
+        endpoint.slow(0.1)
+        settings = {"base_url": endpoint.base_url, "cache": path, "batch_size": 1}
+        told = {"on_batch": raises} if hook == "on_batch" else {}
+        client = EmbeddingsClient("m", **settings, **told)
+        asked = {} if told else {"on_progress": raises}
+        with pytest.raises((ValueError, RuntimeWarning)):
+            colour.embed(client, TEXTS[:30], **asked)
+        colour.close(client)
+        again = EmbeddingsClient("m", **settings)
+        again.embed(TEXTS[:30])
+        assert again.stats.recalled == client.last_stats.texts
+        again.close()
 
 
 def test_another_model_width_field_or_server_shares_nothing(path: Path) -> None:

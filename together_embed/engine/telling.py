@@ -47,9 +47,15 @@ class Telling:
         self._on_end = on_end
 
     def done(self, texts: int) -> None:
-        """Tell that so many texts have their vectors, or will have none."""
-        if self._on_progress is not None and texts:
-            self._on_progress(texts)
+        """Tell that so many texts have their vectors, or will have none.
+
+        Who raises is told nothing more: the call ends then, and has answers to keep.
+        """
+        tell = self._on_progress
+        if tell is not None and texts:
+            self._on_progress = None
+            tell(texts)
+            self._on_progress = tell
 
     def answered(
         self, batch: Batch, answer: Answer, width: int, duplicates: int, now: float
@@ -83,7 +89,8 @@ class Telling:
             self._on_end(tally)
 
     def _settled(self, batch: Batch, now: float, **what: Any) -> None:
-        if self._on_batch is None:
+        tell, self._on_batch = self._on_batch, None  # as it is with progress
+        if tell is None:
             return
         course = batch.course
         told = BatchStats(
@@ -99,4 +106,5 @@ class Telling:
             asked_encoding=course.encoding,
             **what,
         )
-        self._on_batch(told)
+        tell(told)
+        self._on_batch = tell
