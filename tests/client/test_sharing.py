@@ -117,6 +117,35 @@ async def test_the_same_within_a_loop(make_client: Any, right: Any) -> None:
     await client.aclose()
 
 
+@pytest.mark.parametrize("most", [None, 1])
+async def test_the_same_within_a_loop_where_requests_wait_for_their_moment(
+    make_client: Any, right: Any, most: int | None
+) -> None:
+    client = make_client(max_concurrency=most, requests_per_second=50, batch_size=1)
+    stream = client.astream(texts_of(0, 9))
+    assert await anext(stream) == (0, *right(["text 0 of 0"]))
+    asked = client.aembed(texts_of(1, 4))
+    assert await asyncio.wait_for(asked, 30) == right(texts_of(1, 4))
+    assert [row async for _, row in stream] == right(texts_of(0, 9)[1:])
+    await client.aclose()
+
+
+@pytest.mark.parametrize("most", [None, 1, 2])
+async def test_a_sync_call_does_not_wait_for_places_that_the_loop_it_blocks_holds(
+    make_client: Any, endpoint: LocalEndpoint, right: Any, most: int | None
+) -> None:
+    endpoint.slow(0.2)
+    client = make_client(max_concurrency=most, batch_size=1, deadline=30)
+    running = asyncio.create_task(client.aembed(texts_of(0, 12)))
+    while endpoint.in_flight_max < (most or 10):
+        await asyncio.sleep(0.005)
+    assert client.embed(texts_of(1, 2)) == right(texts_of(1, 2))
+    assert endpoint.in_flight_max <= (most or 10) + 1  # one more, and not two
+    assert await running == right(texts_of(0, 12))
+    assert client.stats.in_flight == 0
+    await client.aclose()
+
+
 def test_an_iterator_that_nobody_finishes_holds_up_nobody(
     make_client: Any, right: Any
 ) -> None:

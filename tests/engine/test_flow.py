@@ -11,7 +11,7 @@ import pytest
 
 from together_embed.engine import quota
 from together_embed.engine.brake import DOUBT, Brake
-from together_embed.engine.flow import GRACE, OUTAGE, Flow, Line
+from together_embed.engine.flow import GRACE, LOOK, OUTAGE, Flow, Line
 from together_embed.engine.retry import Policy
 from together_embed.engine.signals import Permit, Report, Verdict
 from together_embed.engine.window import INITIAL
@@ -323,18 +323,52 @@ def test_a_wait_for_a_rate_changes_with_the_rate() -> None:
     assert len(flow.take(mine, 9, 0.5)[0]) == 9
 
 
-def test_only_the_first_in_line_is_told_to_come_again() -> None:
+def test_the_first_in_line_is_told_to_come_again_and_the_others_a_little_later() -> (
+    None
+):
     flow = make(requests_per_second=1)
     flow.take(line(flow), 1, 0.0)
     woken: list[str] = []
     first = line(flow, lambda: woken.append("first"))
     second = line(flow, lambda: woken.append("second"))
     assert flow.take(first, 1, 0.0) == ([], pytest.approx(1.0))
-    assert flow.take(second, 1, 0.0) == ([], None)
+    assert flow.take(second, 1, 0.0) == ([], pytest.approx(1.0 + 2 * LOOK))
     assert woken == []
     flow.leave(first)
     assert woken == ["second"]  # it is the first now, and has to know when
     assert flow.take(second, 1, 0.0) == ([], pytest.approx(1.0))
+
+
+def test_who_waits_for_a_place_hears_of_the_moment_where_the_first_does_not_come() -> (
+    None
+):
+    flow = make(1, requests_per_second=1)
+    woken: list[str] = []
+    half_used, asking = line(flow), line(flow, lambda: woken.append("asking"))
+    permits, _ = flow.take(half_used, 2, 0.0)
+    assert flow.take(asking, 1, 0.1) == ([], None)
+    land(flow, permits, RIGHT, 0.3)
+    assert woken == ["asking"]
+    _, wait = flow.take(asking, 1, 0.3)
+    assert wait == pytest.approx(0.7 + 2 * LOOK)
+    _, wait = flow.take(asking, 1, 0.3 + wait)
+    assert wait == pytest.approx(GRACE)  # the first has the place for so long
+    assert len(flow.take(asking, 1, 1.02 + wait)[0]) == 1
+
+
+def test_who_holds_up_the_host_of_all_places_gets_one_beyond_them_at_a_time() -> None:
+    flow = make(2, requests_per_second=10)
+    on_loop = flow.join(nobody, 7)
+    assert len(flow.take(on_loop, 9, 0.0)[0]) == 1
+    assert len(flow.take(on_loop, 9, 0.1)[0]) == 1
+    elsewhere, blocking = flow.join(nobody, None, 8), flow.join(nobody, None, 7)
+    assert flow.take(elsewhere, 1, 0.1) == ([], None)
+    assert flow.take(blocking, 2, 0.1) == ([], pytest.approx(0.1))  # the rate holds
+    permits, _ = flow.take(blocking, 2, 0.2)
+    assert len(permits) == 1
+    assert flow.take(blocking, 1, 0.5) == ([], None)
+    land(flow, permits, RIGHT, 0.6)
+    assert len(flow.take(blocking, 1, 0.6)[0]) == 1
 
 
 def test_what_was_learned_is_kept_for_the_next_call() -> None:

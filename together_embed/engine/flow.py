@@ -16,7 +16,8 @@ reports:
 
 Decisions are made under the lock that the client brings, and return at once. Whoever
 waits for a place is woken by the callback that it left, and has the place reserved for
-a second. Who waits for a moment is the first line, told for how long. Nobody polls.
+a second. Who waits for a moment is the first line, told for how long. The others are
+told a little more, should it not come: nobody drives a half-used iterator.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ SLACK = 0.1
 GRACE = 1.0
 """Seconds for which a permit waits for the line that was woken for it. A caller that
 holds a half-used iterator does not come: the permit goes to the next."""
+LOOK = 0.01
+"""Seconds, for each line that waits, after which one comes that is not the first: so
+all of them together come a hundred times a second at most."""
 CALM = 10.0
 """Seconds without a refusal after which a request may be sent that need not be."""
 OUTAGE = 4
@@ -55,10 +59,14 @@ ten fails in this way, four in a row are one in ten thousand."""
 class Line:
     """One job's place. All of it belongs to the flow."""
 
-    __slots__ = ("granted", "new", "queued", "size", "wake", "want")
+    __slots__ = (
+        *("blocks", "granted", "host", "new"),
+        *("queued", "size", "wake", "want"),
+    )
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], host: object, blocks: object) -> None:
         self.wake = wake
+        self.host, self.blocks = host, blocks
         self.want = 0
         self.size = 0  # bytes of the next request, about
         self.granted: list[Permit] = []  # not taken yet; counted as in flight
@@ -107,6 +115,8 @@ class Flow:
         self._new: deque[Line] = deque()  # those that were given nothing so far
         self._turn_of_new = True
         self._timed: tuple[Line | None, float] = (None, 0.0)  # who waits until when
+        self._moment: float | None = None  # until when time holds back the first line
+        self._untold: set[Line] = set()  # who waits for a landing, and for no moment
         self._offers: deque[tuple[Line, Permit]] = deque()  # given to who did not ask
         self._latest = 0.0  # the newest `now`
         self._strained = 0  # in a row
@@ -158,14 +168,23 @@ class Flow:
         """Whether the server has refused nothing of late."""
         return now >= self._calm_at and not self._brake.probing
 
-    def join(self, wake: Callable[[], None]) -> Line:
-        """Open a line. `wake` is called from any thread when it is to ask again."""
-        return Line(wake)
+    def join(
+        self, wake: Callable[[], None], host: object = None, blocks: object = None
+    ) -> Line:
+        """Open a line.
+
+        Args:
+            wake: Is called from any thread when the line is to ask again.
+            host: What drives its requests, if calls that block it hold them up.
+            blocks: The host that its call holds up while it waits.
+        """
+        return Line(wake, host, blocks)
 
     def leave(self, line: Line) -> None:
         """Close a line: what was granted goes back, what is in flight lands later."""
         with self._lock:
             line.want = 0
+            self._untold.discard(line)
             if not (line.granted or line.queued or self._timed[0] is line):
                 return  # it stood in nobody's way
             self._take_back(line.granted)
@@ -213,11 +232,22 @@ class Flow:
             if len(given) > want:
                 self._take_back(given[want:])
                 given = given[:want]
-            timed, at = self._timed
+            at = self._moment
+            if at is not None and self._timed[0] is not line:
+                at += LOOK * (len(self._new) + len(self._lines))
+            if want and not given and self._holds_up_itself(line):
+                at = self._ready_at
+                if at <= now:
+                    given = [self._grant_beyond(line, now)]
+                    line.want = 0
+            if at is None and len(given) < want:
+                self._untold.add(line)
+            else:
+                self._untold.discard(line)
         woken.discard(line)
         if woken:
             _wake(woken)
-        return given, max(0.0, at - now) if timed is line else None
+        return given, None if at is None else max(0.0, at - now)
 
     def take_beyond(self, line: Line, now: float) -> Permit | None:
         """Ask for a permit for the second request of one that seems stuck.
@@ -229,9 +259,7 @@ class Flow:
             full = self.in_flight >= self._window.ceiling
             if full or not self.is_calm(now) or self._ready_at > now:
                 return None
-            permit = self._grant(line, now)
-            line.granted.remove(permit)
-            return permit
+            return self._grant_beyond(line, now)
 
     def serves(self, now: float) -> bool:
         """Whether the server has given right answers of late, whatever it refuses."""
@@ -343,7 +371,7 @@ class Flow:
         A line that is not asking is given one permit, and the rest when it comes.
         """
         self._latest = now
-        self.holds = False
+        self._moment, self.holds = None, False
         woken: set[Line] = set()
         while self._new or self._lines:
             queue = self._turn()
@@ -375,10 +403,25 @@ class Flow:
 
     def _opens_at(self, now: float) -> float | None:
         """Return when the next request may go out: None is when another lands."""
-        most = 1 if self._brake.probing else self.limit
+        most = self._most
         if len(self._out) >= most:
             return self._revoke(now, most)
         return self._ready_at
+
+    @property
+    def _most(self) -> int:
+        return 1 if self._brake.probing else self.limit
+
+    def _holds_up_itself(self, line: Line) -> bool:
+        """Whether what fills all places lands only when this line's call is over.
+
+        So it is with a sync call in the thread of an event loop. It would never end: it
+        goes on with one request at a time beyond what may be in flight.
+        """
+        if line.blocks is None or line in self._out.values():
+            return False
+        held = sum(of.host == line.blocks for of in self._out.values())
+        return len(self._out) >= self._most > len(self._out) - held
 
     @property
     def _ready_at(self) -> float:
@@ -412,11 +455,19 @@ class Flow:
             self._out.pop(permit, None)
 
     def _time(self, line: Line, at: float, woken: set[Line]) -> None:
-        """See to it that the first line asks again at that moment."""
+        """See to it that the first line asks again at that moment, or another."""
+        self._moment = at
+        woken |= self._untold
+        self._untold.clear()
         timed, told = self._timed
         if timed is not line or at < told:
             self._timed = line, at
             woken.add(line)
+
+    def _grant_beyond(self, line: Line, now: float) -> Permit:
+        permit = self._grant(line, now)
+        line.granted.remove(permit)
+        return permit
 
     def _grant(self, line: Line, now: float) -> Permit:
         self._serial += 1

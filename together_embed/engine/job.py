@@ -142,7 +142,7 @@ class Job:
         self._recalled = False  # rows of a store came, which tell the width
         self._lone_refusals = 0  # texts that were refused one by one
         self.fresh: deque[Fresh] = deque()
-        self._line = flow.join(wake)
+        self._line = flow.join(wake, host, blocks)
         self._guest = Guest(sharing or Sharing(), wake, host, blocks)
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups = Groups(ordered=ordered, lenient=lenient)
