@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -212,6 +214,35 @@ async def test_a_cancelled_call_leaves_no_task_and_no_open_socket(
     endpoint.heal()
     assert await client.aembed(texts_of(1)) == right(texts_of(1))
     await client.aclose()
+
+
+async def test_a_call_that_is_cancelled_twice_amid_a_write_keeps_all_that_came(
+    make_client: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "vectors.db"
+    client = make_client(batch_size=1, cache=path)
+    await client.aembed(["the file is there"])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    call = asyncio.ensure_future(client.aembed(texts_of(0)))
+    while not client.stats.in_flight:
+        await asyncio.sleep(0.005)
+    while client.stats.in_flight:  # all that went out is answered, and the first waits
+        await asyncio.sleep(0.005)
+    for _ in range(2):
+        call.cancel()
+        for _ in range(20):  # turns of the loop
+            await asyncio.sleep(0)
+    other.execute("ROLLBACK")
+    other.close()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await tasks_left() == 0
+    again = make_client(cache=path)
+    await again.aembed(texts_of(0))
+    assert again.stats.recalled == client.last_stats.texts > 1
+    await client.aclose()
+    await again.aclose()
 
 
 async def test_a_call_that_is_cancelled_twice_waits_for_no_request_that_stays(

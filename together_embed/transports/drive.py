@@ -33,6 +33,18 @@ def end(job: Job, spoilt: Exception | None) -> None:
         job.result()
 
 
+def keep(job: Job, memory: Memory) -> None:
+    """Keep what was answered; what Ctrl-C breaks off stays first, and is kept then."""
+    while job.fresh:
+        texts, answer = job.fresh[0][:2]
+        try:
+            memory.keep(texts, answer.embeddings, answer.model)
+        except Exception:
+            job.kept()
+            raise
+        job.kept()
+
+
 class SyncTransport(Protocol):
     """What the driver of threads needs of a library."""
 

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from together_embed.transports.drive import (
     Memory,
     clock,
     end,
+    keep,
 )
 
 MANY, COPIES = 10_000, 1_000
@@ -166,7 +168,9 @@ class Tasks:
 
         A job is driven from one place at a time: it cannot be left before.
         """
-        doing = self._loop.create_task(asyncio.to_thread(work, *args))
+        # No task, which `asyncio.run` would cancel at its end, and the thread go on.
+        run = partial(copy_context().run, work, *args)
+        doing = self._loop.run_in_executor(None, run)
         try:
             return await asyncio.shield(doing)
         except asyncio.CancelledError:
@@ -185,15 +189,9 @@ class Tasks:
         await self._keep(job)
 
     async def _keep(self, job: Job) -> None:
-        while job.fresh and self._memory is not None:
-            texts, answer = job.fresh[0][:2]  # as it is with threads
-            row = texts, answer.embeddings, answer.model
-            try:
-                await asyncio.to_thread(self._memory.keep, *row)
-            except Exception:
-                job.kept()
-                raise
-            job.kept()
+        """Keep all of it, whoever cancels the call meanwhile, and how often."""
+        if job.fresh and self._memory is not None:
+            await self._beside(keep, job, self._memory)
 
     async def _start(self, job: Job, step: Step) -> None:
         """Set off what the step names; who is alone is over then."""

@@ -19,6 +19,7 @@ from together_embed.transports.drive import (
     SyncTransport,
     clock,
     end,
+    keep,
 )
 
 BREATH = 0.5
@@ -77,7 +78,8 @@ class Threads:
                     break
                 self._start(job, step)
                 job.digest(clock())
-                self._keep(job)
+                if self._memory is not None:
+                    keep(job, self._memory)
                 if not step.alone:
                     self._wait(job, step.patience)
                 yield from job.take()
@@ -129,17 +131,8 @@ class Threads:
         self._hear(job)
         while job.is_digesting:
             job.digest(clock())
-        self._keep(job)
-
-    def _keep(self, job: Job) -> None:
-        while job.fresh and self._memory is not None:
-            texts, answer = job.fresh[0][:2]  # stays where Ctrl-C comes: kept then
-            try:
-                self._memory.keep(texts, answer.embeddings, answer.model)
-            except Exception:
-                job.kept()
-                raise
-            job.kept()
+        if self._memory is not None:
+            keep(job, self._memory)
 
     def _start(self, job: Job, step: Step) -> None:
         """Set off what the step names; who is alone is over then."""
