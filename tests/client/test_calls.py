@@ -388,6 +388,17 @@ def test_where_nothing_listens_the_error_says_so(
     assert os.strerror(errno.ECONNREFUSED) in str(caught.value)
 
 
+def test_where_nothing_listens_a_large_call_knocks_a_few_times(
+    colour: Any, make_client: Any
+) -> None:
+    with LocalEndpoint(dimension=4) as gone:
+        url = gone.base_url
+    client = make_client(base_url=url, batch_size=1)
+    with pytest.raises(errors.ConnectionFailedError):
+        colour.embed(client, [f"text {n}" for n in range(1_000)])
+    assert client.stats.requests <= 24
+
+
 def test_where_a_server_speaks_no_tls_the_error_says_so(
     colour: Any, make_client: Any, endpoint: LocalEndpoint
 ) -> None:

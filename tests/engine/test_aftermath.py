@@ -61,8 +61,10 @@ def taken_on(world: World, texts: list[str], hidden: str | None = None) -> Run:
     ("outcome", "told"),
     [
         (None, Report(Verdict.ABANDONED, 2.0, 400)),
-        (lost(), Report(Verdict.FAILED, 2.0, 400)),
+        (lost(), Report(Verdict.BROKEN, 2.0, 400)),
+        (lost(Cause.CLOSED_EARLY), Report(Verdict.BROKEN, 2.0, 400)),
         (lost(Cause.TIMEOUT), Report(Verdict.STRAINED, 2.0, 400)),
+        (lost(Cause.UNREACHABLE), Report(Verdict.STRAINED, 2.0, 400)),
         (Reply(200, {}, b""), Report(Verdict.RIGHT, 2.0, 400)),
         (
             Reply(
@@ -78,9 +80,10 @@ def taken_on(world: World, texts: list[str], hidden: str | None = None) -> Run:
             for status in (408, 503, 504)
         ),
         *(
-            (bad(status, retry_after="7"), Report(Verdict.FAILED, 2.0, 400))
-            for status in (400, 500, 502)
+            (bad(status, retry_after="7"), Report(Verdict.BROKEN, 2.0, 400))
+            for status in (500, 502)
         ),
+        (bad(400, retry_after="7"), Report(Verdict.FAILED, 2.0, 400)),
     ],
 )
 def test_the_flow_is_told_what_an_outcome_says_of_the_server(

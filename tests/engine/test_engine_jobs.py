@@ -18,13 +18,14 @@ from tests.engine.virtual import (
     script,
     vector,
 )
-from together_embed.engine.outcome import Cause, Reply
+from together_embed.engine.outcome import Cause, Outcome, Reply
 from together_embed.errors import (
     AuthenticationError,
     ConnectionFailedError,
     InputError,
     InvalidResponseError,
     RateLimitError,
+    RequestError,
 )
 
 TEXTS = [f"text {n}" for n in range(11)]
@@ -299,6 +300,38 @@ def test_where_nothing_listens_the_caller_learns_it_soon() -> None:
     world = World(lambda _: lost(Cause.UNREACHABLE))
     assert isinstance(world.failure(["a"]), ConnectionFailedError)
     assert len(world.asks) == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "most"),
+    [
+        (lost(Cause.UNREACHABLE), 16),
+        (lost(Cause.TIMEOUT), 24),
+        (lost(Cause.CONNECTION), 48),
+        (lost(Cause.CLOSED_EARLY), 48),
+        *((bad(status), 48) for status in (500, 502)),
+        *((bad(status), 24) for status in (408, 503, 504)),
+    ],
+)
+def test_a_server_that_is_down_gets_few_requests_of_a_large_call(
+    told: Outcome, most: int
+) -> None:
+    world = World(lambda _: (0.01, told), limit=256)
+    assert isinstance(world.failure([f"text {n}" for n in range(2_000)]), RequestError)
+    assert len(world.asks) <= most
+    assert world.now < 140.0
+
+
+def test_a_restart_in_the_middle_is_waited_for_by_one_request_at_a_time() -> None:
+    def serve(ask: Ask) -> Served:
+        if 100.5 <= ask.at < 112.0:
+            return 0.001, lost(Cause.UNREACHABLE)
+        return 0.1, good(ask.texts)
+
+    world = World(serve, limit=256)
+    texts = [f"text {n}" for n in range(1_000)]
+    assert world.embed(texts) == right(texts)
+    assert 0 < len([ask for ask in world.asks if 100.7 <= ask.at < 112.0]) < 9
 
 
 def test_a_crash_below_is_raised_as_it_is() -> None:

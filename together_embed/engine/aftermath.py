@@ -144,8 +144,8 @@ class Aftermath:
             return Over(error, 200)
         if lost.cause is Cause.UNTRUSTED:
             return Over(error)
-        unreachable = lost.cause is Cause.UNREACHABLE
-        if unreachable and ticket.batch.retries >= retry.UNREACHABLE_RETRIES:
+        knocks = lost.cause is Cause.UNREACHABLE and not ticket.serves
+        if knocks and ticket.batch.retries >= retry.UNREACHABLE_RETRIES:
             return Over(error)
         stale = lost.cause is Cause.CLOSED_EARLY
         return self._again(ticket, error, None, now, late=late, stale=stale)
@@ -307,7 +307,8 @@ class Aftermath:
         batch.tries.append(attempt_of(ticket, error, status, now))
         if stale:
             batch.stale += 1
-        if braked or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
+        held = braked or (ticket.held and hint is None)
+        if held or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
             return FIRST  # the flow holds it back, or nobody needs to
         return Later(self._policy.backoff(batch.retries) if hint is None else hint)
 

@@ -54,6 +54,8 @@ CALM = 10.0
 OUTAGE = 4
 """Strained answers in a row that say that the server carries nothing now: where one in
 ten fails in this way, four in a row are one in ten thousand."""
+BROKEN = 1 / 4
+"""What a fault counts beside a strained answer: it may be a matter of one request."""
 
 
 class Line:
@@ -119,7 +121,7 @@ class Flow:
         self._untold: set[Line] = set()  # who waits for a landing, and for no moment
         self._offers: deque[tuple[Line, Permit]] = deque()  # given to who did not ask
         self._latest = 0.0  # the newest `now`
-        self._strained = 0  # in a row
+        self._strained = 0.0  # in a row
         self._usual = 0.0  # seconds of a request, smoothed
         self._spread_until = 0.0
         self._least = math.inf
@@ -265,6 +267,10 @@ class Flow:
         """Whether the server has given right answers of late, whatever it refuses."""
         return self._brake.serves(now)
 
+    def holds_after(self, permit: Permit) -> bool:
+        """Whether all are held back for how this request ended, or one beside it."""
+        return self._brake.covers(permit)
+
     def land(self, permit: Permit, report: Report, now: float) -> bool:
         """Give a permit back with what became of its request.
 
@@ -287,7 +293,7 @@ class Flow:
         if self._tokens.rate is not None and report.size:
             self._tokens.charge(report.size / BYTES_PER_TOKEN - permit.tokens, now)
         if verdict is Verdict.RIGHT:
-            self._strained = 0
+            self._strained = 0.0
             usual = self._usual or report.seconds
             self._usual = usual + (report.seconds - usual) / 16
             self._least = min(self._least, self._usual)
@@ -300,7 +306,9 @@ class Flow:
             self._calm_at = now + CALM
             return self._refuse(permit, report.hint, now)
         elif verdict is Verdict.STRAINED:
-            self._strain(permit, report.hint, now)
+            self._strain(permit, 1, report.hint, now)
+        elif verdict is Verdict.BROKEN:
+            self._strain(permit, BROKEN, report.hint, now)
         return False
 
     def _release(self, permit: Permit, now: float) -> None:
@@ -344,10 +352,12 @@ class Flow:
             return self._brake.pull(permit, now, hint, newest)
         return False
 
-    def _strain(self, permit: Permit, hint: float | None, now: float) -> None:
+    def _strain(
+        self, permit: Permit, weight: float, hint: float | None, now: float
+    ) -> None:
         """One in a while is a fault; many in a row are a server that is down."""
-        self._strained += 1
-        if self._strained >= OUTAGE or self._brake.probing:
+        self._strained += weight
+        if self._strained >= OUTAGE or (self._brake.probing and weight == 1):
             news = permit.serial > self._judged
             self._judged, self._paced = self._serial, False
             self._window.refused(permit, self.in_flight, news=news)

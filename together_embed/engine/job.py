@@ -320,7 +320,9 @@ class Job:
             self._flight.miss(ticket)  # the permit is free before the driver is here
         told = report(outcome, seconds, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
-        ticket.serves = not right and self._flow.serves(now)
+        if not right:
+            ticket.serves = self._flow.serves(now)
+            ticket.held = self._flow.holds_after(ticket.permit)
         if right or self._flight.is_last(ticket):
             self._guest.land(ticket.batch, answer)
 

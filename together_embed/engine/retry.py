@@ -23,8 +23,8 @@ MAX_HINT = 60.0
 ABSURD_HINT = 86_400.0
 """Seconds: a hint beyond a day is no hint."""
 UNREACHABLE_RETRIES = 3
-"""How often to knock again where no connection could be made: that is rather a wrong
-address than a passing fault, and whoever mistyped it should not wait for long."""
+"""How often to knock again where no connection could be made and nothing was served of
+late: that is rather a wrong address, and whoever mistyped it should learn it soon."""
 STARTUP = 1800.0
 """Seconds for which a deployment that says it has no replica yet is waited for, without
 that counting as retries: one can take 20 minutes to start, and half as long again."""

@@ -24,9 +24,18 @@ class Verdict(Enum):
 
     RIGHT = "it carried the request"
     REFUSED = "it wants fewer requests"
-    STRAINED = "it may have more than it can carry: 408, 503, 504, no answer in time"
-    FAILED = "nothing that fewer requests would cure"
+    STRAINED = "it may carry nothing now: 408, 503, 504, out of time, no connection"
+    BROKEN = "a fault of its own, or none: another 5xx, a lost connection"
+    FAILED = "nothing of how it is: its word on this one request, or a fault of ours"
     ABANDONED = "nobody waits for it any more"
+
+
+_OF_LOSSES = {
+    Cause.TIMEOUT: Verdict.STRAINED,
+    Cause.UNREACHABLE: Verdict.STRAINED,
+    Cause.CONNECTION: Verdict.BROKEN,
+    Cause.CLOSED_EARLY: Verdict.BROKEN,
+}
 
 
 class Permit(Struct, eq=False):
@@ -76,16 +85,17 @@ def report(outcome: Outcome | None, seconds: float, size: int) -> Report:
     if outcome is None:
         return Report(Verdict.ABANDONED, seconds, size)
     if isinstance(outcome, Lost):
-        late = outcome.cause is Cause.TIMEOUT
-        return Report(Verdict.STRAINED if late else Verdict.FAILED, seconds, size)
+        return Report(_OF_LOSSES.get(outcome.cause, Verdict.FAILED), seconds, size)
     if outcome.status == 200:
         left = quota.read(outcome.headers, size / BYTES_PER_TOKEN)
         return Report(Verdict.RIGHT, seconds, size, None, left)
     if wants_fewer(outcome):
         hint = retry.hinted_delay(outcome.headers)
         return Report(Verdict.REFUSED, seconds, size, hint)
-    strained = outcome.status in STRAINED
-    return Report(Verdict.STRAINED if strained else Verdict.FAILED, seconds, size)
+    if outcome.status in STRAINED:
+        return Report(Verdict.STRAINED, seconds, size)
+    broken = outcome.status >= 500
+    return Report(Verdict.BROKEN if broken else Verdict.FAILED, seconds, size)
 
 
 def wants_fewer(reply: Reply) -> bool:
