@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -137,18 +138,26 @@ def test_unless_strict_or_asked_for_nothing_is_sent_that_the_user_did_not_send(
 
 
 def test_what_calls_kept_before_it_was_known_is_taken_back(
-    make, weights, serving
+    make, weights, serving, monkeypatch
 ) -> None:
     make().embed(TEXTS)
     weights.shift = 99.0
-    client = make(timeout=1.0)
-    serving.fail("hang")  # it comes back when another call is long over
+    client = make()
+    memory = client._calls.here().memory
+    keep, over = memory.keep, threading.Event()
+
+    def late(texts: Any, *answer: Any) -> None:
+        assert CANARY not in texts or over.wait(60)
+        keep(texts, *answer)
+
+    monkeypatch.setattr(memory, "keep", late)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(client.embed, ["the first call"])
         while serving.requests < 2:
             time.sleep(0.001)
         client.embed(MORE)
-        with pytest.warns(ModelDriftWarning):
+        with pytest.warns(ModelDriftWarning):  # noqa: PT031 - listen, then let go
+            over.set()
             first.result()
     fresh = make(canary=False)
     fresh.embed(MORE)
