@@ -248,7 +248,7 @@ class EmbeddingsClient(Streams, Closing):
         """
         prefix = self._settings.roles.prefix(role) if role else ""
         parts = (
-            self._settings.base_url,
+            self._settings.place,
             self._settings.model,
             self._settings.dimensions,
             prefix,

@@ -42,7 +42,7 @@ class Memory:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._place = (
-            settings.base_url,
+            settings.place,
             settings.model,
             settings.dimensions,
             canonical(settings.deciding_fields),

@@ -137,6 +137,12 @@ class Settings:
         return f"{self.base_url}/embeddings{query}"
 
     @property
+    def place(self) -> str:
+        """Where vectors come from: the address, without what is secret of the query."""
+        told = sorted(public(self.query).items())
+        return f"{self.base_url}?{urlencode(told)}" if told else self.base_url
+
+    @property
     def further_fields(self) -> dict[str, Any]:
         """The fields of a request's body beside the model and the texts."""
         wide = {} if self.dimensions is None else {"dimensions": self.dimensions}

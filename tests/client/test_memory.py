@@ -121,6 +121,7 @@ def test_another_model_width_field_or_server_shares_nothing(path: Path) -> None:
             {"model": "n", "base_url": one.base_url},
             {"model": "m", "base_url": one.base_url, "dimensions": 4},
             {"model": "m", "base_url": one.base_url, "extra_body": {"user": "u"}},
+            {"model": "m", "base_url": one.base_url, "query": {"deployment": "d"}},
             {"model": "m", "base_url": two.base_url},
         ):
             client = EmbeddingsClient(**settings, cache=path)
@@ -136,6 +137,7 @@ def test_key_batch_size_and_encoding_are_no_part_of_what_a_vector_is(
         for settings in (
             {"api_key": "one", "batch_size": 10, "encoding_format": "float"},
             {"api_key": "two", "batch_size": 20, "encoding_format": "base64"},
+            {"query": {"api-key": "three"}, "headers": {"X-Title": "four"}},
         ):
             client = EmbeddingsClient(
                 "m", base_url=endpoint.base_url, cache=path, **settings

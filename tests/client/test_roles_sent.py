@@ -93,8 +93,10 @@ def test_a_namespace_differs_where_vectors_do_and_hides_the_key() -> None:
         name(dimensions=8),
         name(query_prefix="q: "),
         name(extra_body={"user": "u"}),
+        name(query={"deployment": "d"}),
     }
-    assert len(names) == 5
+    assert len(names) == 6
+    assert name(query={"a": 1, "b": 2}) == name(query={"b": 2, "a": 1, "api-key": "k"})
     some, others = {"a": 1, "b": 2}, {"b": 2, "a": 1}
     assert name(extra_body={"x": some}) == name(extra_body={"x": others})
     assert name() == name(api_key="another", batch_size=3, encoding_format="float")
