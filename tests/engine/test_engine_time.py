@@ -212,6 +212,37 @@ def test_a_poll_that_comes_late_ends_the_call_and_starts_nothing() -> None:
     assert len(world.asks) == 2
 
 
+def test_a_deadline_counts_what_has_come_and_is_not_decoded_yet() -> None:
+    for count, left in ((3, ()), (4, (3,))):
+        world = World(limit=3, batch_size=1, deadline=5.0)
+        run = world.start([["a", "b", "c", "d"][:count]])
+        world._turn(run)
+        world.now += 7.0
+        world.land()
+        world.carry(run)
+        if left:
+            assert isinstance(run.error, DeadlineExceededError)
+            assert run.error.indices == left
+            assert "1 of 4 texts have no vector" in str(run.error)
+        else:
+            assert run.groups == [[vector(text) for text in "abc"]]
+        assert len(world.asks) == 3
+
+
+def test_a_deadline_names_no_text_whose_answer_comes_while_the_call_ends() -> None:
+    world = World(limit=2, batch_size=1, deadline=5.0)
+    run = world.start([["a", "b", "c"]])
+    world._turn(run)
+    world.now += 7.0
+    assert run.job.next_step(world.now) is None
+    world.land()
+    while run.job.is_digesting:
+        run.job.digest(world.now)
+    results, failures, remaining = run.job.partial()
+    assert (set(results), set(failures), remaining) == ({0, 1}, {2}, ())
+    assert failures[2].indices == (2,)
+
+
 def test_a_deadline_tells_of_failures_of_what_is_in_flight() -> None:
     world = World(script(bad(500, "busy"), (99.0, bad(500))), deadline=5.0)
     error = world.failure(["a"])

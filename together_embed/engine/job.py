@@ -245,7 +245,8 @@ class Job:
         results, failures = self._groups.partial()
         if isinstance(self._failure, EmbeddingsError):
             # Some may have come while the call was ending.
-            without = [i for i in self._failure.indices if i not in results]
+            without = tuple(i for i in self._failure.indices if i not in results)
+            self._failure.indices = without
             failures.update(dict.fromkeys(without, self._failure))
         missing = self._groups.missing_indices()
         return results, failures, tuple(i for i in missing if i not in failures)
@@ -277,8 +278,10 @@ class Job:
         """
         if self.is_finished:
             return None
-        if self._is_late(now):
-            self._failure = self._failure or self._deadline_error()
+        if self._failure is None and self._is_late(now):
+            if self._undigested:  # what has come counts, before it is said what is not
+                return Step([], 0.0, [])
+            self._failure = self._deadline_error()
         if self._failure is not None:
             return None
         hedges = self._flight.hedges
