@@ -26,8 +26,10 @@ import aiohttp
 import pytest
 
 from together_embed import EmbeddingsClient, errors
+from together_embed.engine.flow import Flow
 from together_embed.engine.job import Job
 from together_embed.local import LocalEndpoint
+from together_embed.store import rows as kept
 from together_embed.transports.async_aiohttp import AiohttpTransport
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -157,6 +159,42 @@ def test_an_iterator_that_nobody_finishes_holds_up_nobody(
         next(rows)
     assert client.embed(texts_of(0)) == right(texts_of(0))
     assert [len(list(rows)) for rows in left] == [8] * 4
+
+
+@pytest.mark.parametrize("amid", ["a transaction", "a decision"])
+def test_a_half_used_stream_may_be_collected_amid_the_work_of_another_call(
+    make_client: Any, right: Any, tmp_path: Path, monkeypatch: Any, amid: str
+) -> None:
+    client = make_client(batch_size=1, cache=tmp_path / "vectors.db")
+    circle: list[Any] = [client.stream(texts_of(0, 8))]
+    assert next(circle[0]) == (0, *right(["text 0 of 0"]))
+    circle.append(circle)
+    while client.stats.in_flight:  # there is something to keep when it ends
+        time.sleep(0.005)
+    gc.disable()
+    del circle
+    if amid == "a transaction":
+        put = kept.put
+        collect = lambda *given: (gc.collect(), put(*given))  # noqa: E731
+        monkeypatch.setattr(kept, "put", collect)
+    else:
+        grant = Flow._grant
+        collect = lambda *given: (gc.collect(), grant(*given))[1]  # noqa: E731
+        monkeypatch.setattr(Flow, "_grant", collect)
+    found: list[Any] = []
+    asking = threading.Thread(
+        target=lambda: found.append(client.embed(["new"])), daemon=True
+    )
+    asking.start()
+    asking.join(20)
+    gc.enable()
+    assert found == [right(["new"])]
+    for thread in threading.enumerate():
+        if thread.name == "together-embed":
+            thread.join(20)
+    again = make_client(cache=tmp_path / "vectors.db")
+    again.embed([*texts_of(0, 8), "new"])
+    assert again.stats.recalled == client.stats.texts > 2
 
 
 def test_who_takes_long_over_the_rows_finds_the_next_ones_there(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any
 
 from together_embed.engine.job import Job
@@ -25,6 +27,9 @@ from together_embed.transports.drive import (
 BREATH = 0.5
 """Seconds that one wait may take. A Ctrl-C that comes just before a wait begins is
 heard when it ends: CPython looks for signals between its instructions, not within."""
+
+NAME = "together-embed"
+_LOCKING = ("together_embed.engine", "together_embed.store")
 
 
 class Threads:
@@ -45,7 +50,7 @@ class Threads:
         self._outbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._handed: set[Ticket] = set()  # to threads, and not back yet
         self._threads = 0
-        self._left = self._broken = False
+        self._left = self._broken = self._collected = False
         self._spoilt: Exception | None = None
         self.seat: dict[str, Any] = {"blocks": threading.get_ident()}
 
@@ -88,9 +93,17 @@ class Threads:
         except KeyboardInterrupt:
             self._broken = True
             raise
+        except GeneratorExit:
+            self._collected = _holds_a_lock()
+            raise
         finally:
             try:
-                self._finish(job)
+                if self._collected:
+                    threading.Thread(
+                        target=self._finish, args=(job,), name=NAME, daemon=True
+                    ).start()
+                else:
+                    self._finish(job)
             except KeyboardInterrupt:
                 self._broken = True
                 self._finish(job)
@@ -150,7 +163,7 @@ class Threads:
 
     def _hire(self, job: Job) -> None:
         worker = threading.Thread(
-            target=self._work, args=(job,), name="together-embed", daemon=True
+            target=self._work, args=(job,), name=NAME, daemon=True
         )
         self._threads += 1
         try:
@@ -206,3 +219,18 @@ class Threads:
             job.mend(self._handed)
         for _ in range(self._threads):
             self._outbox.put(None)
+
+
+def _holds_a_lock() -> bool:
+    """Tell whether a stream is closed in a thread that may hold a lock of ours.
+
+    The collector closes one that is part of a circle wherever it comes. To end a call
+    takes these locks: amid a decision the thread would wait for itself, and amid a
+    transaction break that off.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - no other way
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_LOCKING):
+            return True
+        frame = frame.f_back
+    return False
