@@ -136,8 +136,9 @@ def test_a_dump_keeps_what_decides_on_vectors(model: Any) -> None:
         again: Any = TogetherEmbeddings(**model.model_dump(), count_tokens=words)
         assert settings(again, "on_batch") == settings(model, "on_batch")
     else:
-        dumped = {**model.to_dict(), "count_tokens": words}
-        again = TogetherEmbedding.from_dict(dumped)
+        # The query is in no dump of LlamaIndex's, as it may hold a secret.
+        left_out = {"default_query": VALUES["query"], "count_tokens": words}
+        again = TogetherEmbedding.from_dict({**model.to_dict(), **left_out})
     for role in ("query", "document"):
         assert again.client.namespace(role) == model.client.namespace(role)
 
