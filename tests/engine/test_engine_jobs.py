@@ -24,6 +24,7 @@ from together_embed.errors import (
     ConnectionFailedError,
     InputError,
     InvalidResponseError,
+    OverloadedError,
     RateLimitError,
     RequestError,
 )
@@ -319,6 +320,15 @@ def test_a_server_that_is_down_gets_few_requests_of_a_large_call(
     world = World(lambda _: (0.01, told), limit=256)
     assert isinstance(world.failure([f"text {n}" for n in range(2_000)]), RequestError)
     assert len(world.asks) <= most
+    assert world.now < 140.0
+
+
+def test_of_many_calls_to_a_server_that_is_down_each_ends_by_its_own_attempts() -> None:
+    world = World(lambda _: (0.01, bad(503)), limit=256)
+    runs = [world.start([[f"text {n}"]]) for n in range(50)]
+    world.carry(*runs)
+    assert all(isinstance(run.error, OverloadedError) for run in runs)
+    assert len(world.asks) == 50 * 9
     assert world.now < 140.0
 
 

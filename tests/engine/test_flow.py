@@ -207,14 +207,18 @@ def test_refusals_of_one_burst_are_one_refusal() -> None:
     assert flow.limit == 4  # what was accepted, and no less
 
 
-def test_many_strained_answers_in_a_row_pull_the_brake() -> None:
+def test_many_strained_answers_in_a_row_are_a_server_that_is_down() -> None:
     flow = make()
     mine = line(flow)
     permits, _ = flow.take(mine, OUTAGE, 0.0)
     land(flow, permits, STRAINED, 0.1)
-    given, wait = flow.take(mine, 5, 0.1)
-    assert given == []
-    assert wait is not None
+    assert flow.is_down
+    assert flow.limit < INITIAL
+    for at in (5.0, 6.0, 7.0):
+        permits, _ = flow.take(mine, 10, at)
+        land(flow, permits, RIGHT, at + 0.3)
+        assert not flow.is_down
+    assert flow.limit == 4  # it is doubled, as at a start
 
 
 def test_one_strained_answer_is_nobodys_brake() -> None:

@@ -14,6 +14,7 @@ from together_embed.engine.signals import Permit, Report, Verdict
 
 RIGHT = Report(Verdict.RIGHT, 0.4, 1000)
 STRAINED = Report(Verdict.STRAINED, 0.4, 1000)
+BROKEN = Report(Verdict.BROKEN, 0.4, 1000)
 FAILED = Report(Verdict.FAILED, 0.4, 1000)
 ABANDONED = Report(Verdict.ABANDONED)
 
@@ -102,9 +103,9 @@ def test_what_failed_or_was_given_up_teaches_no_times() -> None:
     assert desk.flow.is_calm(5.0)
 
 
-@pytest.mark.parametrize(("right", "held"), [(False, True), (True, False)])
-def test_four_strained_answers_hold_back_where_no_right_one_is_between(
-    right: bool, held: bool
+@pytest.mark.parametrize(("right", "down"), [(False, True), (True, False)])
+def test_four_strained_answers_are_an_outage_where_no_right_one_is_between(
+    right: bool, down: bool
 ) -> None:
     desk = Desk(4)
     for at in range(3):
@@ -112,8 +113,17 @@ def test_four_strained_answers_hold_back_where_no_right_one_is_between(
     if right:
         desk.land(desk.take("a", 1, 3.0), RIGHT, 3.4)
     desk.land(desk.take("a", 1, 4.0), STRAINED, 4.4)
-    assert (desk.take("a", 1, 4.4) == []) == held
-    assert desk.flow.is_calm(4.4) != held
+    assert desk.flow.is_down == down
+    assert desk.flow.is_calm(4.4) != down
+
+
+def test_a_fault_counts_a_quarter_of_a_strained_answer() -> None:
+    desk = Desk(4)
+    for at in range(15):
+        desk.land(desk.take("a", 1, at), BROKEN, at + 0.4)
+    assert not desk.flow.is_down
+    desk.land(desk.take("a", 1, 15), BROKEN, 15.4)
+    assert desk.flow.is_down
 
 
 def test_a_probe_that_is_strained_holds_back_for_the_time_that_it_names() -> None:
@@ -131,7 +141,8 @@ def test_strain_with_others_in_flight_makes_the_window_small_and_waits_for_none(
     permits = desk.take("a", 10)
     desk.land(permits[:4], STRAINED, 0.4)
     assert desk.flow.limit < 10
-    assert desk.flow.is_calm(0.4)
+    desk.land(permits[4:], RIGHT, 0.5)
+    assert desk.flow.is_calm(0.5)
 
 
 def test_nothing_needless_is_sent_until_ten_seconds_after_a_refusal() -> None:

@@ -307,10 +307,11 @@ class Aftermath:
         batch.tries.append(attempt_of(ticket, error, status, now))
         if stale:
             batch.stale += 1
-        held = braked or (ticket.held and hint is None)
-        if held or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
+        if braked or (stale and batch.stale <= retry.EARLY_CLOSES_FREE):
             return FIRST  # the flow holds it back, or nobody needs to
-        return Later(self._policy.backoff(batch.retries) if hint is None else hint)
+        starts = isinstance(error, NoReplicaError)  # no retries, but ever longer waits
+        failures = len(batch.tries) if starts else batch.retries
+        return Later(self._policy.backoff(failures) if hint is None else hint)
 
     def _scrubber(self, batch: Batch) -> Callable[[str], str]:
         """Also take the request's own texts out of what a server says of it."""

@@ -57,10 +57,6 @@ class Brake:
         """Whether a server that refuses has given right answers of late."""
         return now < self._served_at + PASSING
 
-    def covers(self, permit: Permit) -> bool:
-        """Whether it was pulled when this request was on its way, or at its end."""
-        return self.probing and permit.serial <= self._since
-
     def is_early(self, permit: Permit, hint: float | None) -> bool:
         """Whether this is a probe that says only that it is too early.
 

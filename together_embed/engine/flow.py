@@ -122,6 +122,7 @@ class Flow:
         self._offers: deque[tuple[Line, Permit]] = deque()  # given to who did not ask
         self._latest = 0.0  # the newest `now`
         self._strained = 0.0  # in a row
+        self._down_at = 0.0  # since when it is down, if it is
         self._usual = 0.0  # seconds of a request, smoothed
         self._spread_until = 0.0
         self._least = math.inf
@@ -167,8 +168,8 @@ class Flow:
         return min((rate for rate in rates if rate), default=None)
 
     def is_calm(self, now: float) -> bool:
-        """Whether the server has refused nothing of late."""
-        return now >= self._calm_at and not self._brake.probing
+        """Whether the server has refused nothing of late, and is up."""
+        return now >= self._calm_at and not (self._brake.probing or self.is_down)
 
     def join(
         self, wake: Callable[[], None], host: object = None, blocks: object = None
@@ -263,13 +264,14 @@ class Flow:
                 return None
             return self._grant_beyond(line, now)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the server has carried nothing of late, and each call asks by one."""
+        return self._strained >= OUTAGE
+
     def serves(self, now: float) -> bool:
         """Whether the server has given right answers of late, whatever it refuses."""
         return self._brake.serves(now)
-
-    def holds_after(self, permit: Permit) -> bool:
-        """Whether all are held back for how this request ended, or one beside it."""
-        return self._brake.covers(permit)
 
     def land(self, permit: Permit, report: Report, now: float) -> bool:
         """Give a permit back with what became of its request.
@@ -293,7 +295,6 @@ class Flow:
         if self._tokens.rate is not None and report.size:
             self._tokens.charge(report.size / BYTES_PER_TOKEN - permit.tokens, now)
         if verdict is Verdict.RIGHT:
-            self._strained = 0.0
             usual = self._usual or report.seconds
             self._usual = usual + (report.seconds - usual) / 16
             self._least = min(self._least, self._usual)
@@ -312,8 +313,9 @@ class Flow:
         return False
 
     def _release(self, permit: Permit, now: float) -> None:
-        pause = self._brake.release(permit, now)
-        if pause > LONG:
+        outage = now - self._down_at if self.is_down else 0.0
+        self._strained = 0.0
+        if max(self._brake.release(permit, now), outage) > LONG:
             self._window.restart()
             self._pace.marks.clear()  # nothing was sent: no measure of the server
 
@@ -356,13 +358,16 @@ class Flow:
         self, permit: Permit, weight: float, hint: float | None, now: float
     ) -> None:
         """One in a while is a fault; many in a row are a server that is down."""
+        if not self.is_down:
+            self._down_at = now
         self._strained += weight
-        if self._strained >= OUTAGE or (self._brake.probing and weight == 1):
+        probed = self._brake.probing and weight == 1
+        if self.is_down or probed:
             news = permit.serial > self._judged
             self._judged, self._paced = self._serial, False
             self._window.refused(permit, self.in_flight, news=news)
-            if not self._out:
-                self._brake.pull(permit, now, hint, self._serial)
+        if probed and not self._out:
+            self._brake.pull(permit, now, hint, self._serial)
 
     # Who is served, and when.
 

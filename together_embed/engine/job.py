@@ -144,6 +144,7 @@ class Job:
         self.fresh: deque[Fresh] = deque()
         self._line = flow.join(wake, host, blocks)
         self._guest = Guest(sharing or Sharing(), wake, host, blocks)
+        self._rests_until = 0.0  # while the server is down
         self._ends_at = None if plan.deadline is None else now + plan.deadline
         self._groups = Groups(ordered=ordered, lenient=lenient)
         self._agenda = Agenda()
@@ -294,7 +295,7 @@ class Job:
             self._guest.mail.popleft()
         if self._guest.touched:
             self._guest.sift(self._agenda, self._flow.limit, now)
-        want = self._want
+        want = self._probes(now) if self._flow.is_down else self._want
         permits, wait = self._flow.take(self._line, want, now, self._agenda.size)
         self._flight.hold(now, held=len(permits) < want and self._flow.holds)
         for permit in permits:
@@ -323,9 +324,7 @@ class Job:
             self._flight.miss(ticket)  # the permit is free before the driver is here
         told = report(outcome, seconds, len(ticket.body))
         ticket.expected = self._flow.land(ticket.permit, told, now)
-        if not right:
-            ticket.serves = self._flow.serves(now)
-            ticket.held = self._flow.holds_after(ticket.permit)
+        ticket.serves = not right and self._flow.serves(now)
         if right or self._flight.is_last(ticket):
             self._guest.land(ticket.batch, answer)
 
@@ -499,6 +498,15 @@ class Job:
         held = len(self._flight) + len(self._undigested)
         return max(0, min(ready, most - held))
 
+    def _probes(self, now: float) -> int:
+        """How many requests could go out to a server that is down: one, now and then.
+
+        It is always the same batch, whose attempts are counted. If each had its turn, a
+        large call would not end for hours.
+        """
+        rests = self._flight or now < self._rests_until
+        return 0 if rests else min(1, self._want)
+
     def _patience(self, now: float, wait: float | None, awaiting: bool) -> float | None:
         """How long to wait for a landing or a wake before asking again."""
         whole = self._groups.is_first_whole
@@ -507,6 +515,8 @@ class Job:
         moments = [] if wait is None or not self._agenda.ready else [now + wait]
         if self._agenda.due_at is not None:
             moments.append(self._agenda.due_at)
+        if self._flow.is_down and now < self._rests_until:
+            moments.append(self._rests_until)
         moments += self._flight.moments(now)
         if self._guest.waits_until is not None:
             moments.append(self._guest.waits_until)
@@ -560,6 +570,9 @@ class Job:
                 drift = f"{what} like the vectors in the cache"
                 fate = Over(ModelDriftError(drift), fate.status)
             self._fail(ticket, fate, now)
+        elif isinstance(fate, Later) and self._flow.is_down:
+            self._agenda.put_first(ticket.batch)
+            self._rests_until = now + fate.seconds
         elif isinstance(fate, Later):
             self._agenda.put_off(ticket.batch, now + fate.seconds)
         else:

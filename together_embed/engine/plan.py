@@ -96,7 +96,6 @@ class Ticket(Struct, eq=False):
         over: Its outcome is known, or no longer wanted.
         expected: It was refused as a probe of the flow's own choice.
         serves: The server answered others right, not long before its outcome came.
-        held: The flow holds back what comes next: its batch need not wait by itself.
         twin: The other request for the same batch, while both may bring its vectors.
         other: The same, for good.
         beaten: Its twin brought them.
@@ -111,7 +110,6 @@ class Ticket(Struct, eq=False):
     over: bool = False
     expected: bool = False
     serves: bool = False
-    held: bool = False
     twin: Ticket | None = None
     other: Ticket | None = None
     beaten: bool = False
