@@ -39,8 +39,10 @@ class TogetherEmbedding(OfFields, BaseEmbedding):
     """A model at Together AI, or at any server of the same API, as an `embed_model`.
 
     `to_dict` contains what the vectors depend on: the model, the server, the width,
-    additional fields of the request. The key is in no dump and no pickle: it is read
-    from the environment again. A pickle keeps `default_headers` and `default_query`,
+    additional fields of the request. It lacks `default_query`, which may hold a secret:
+    pass it to `from_dict` again, and use an `IngestionCache` for each query by which a
+    gateway chooses the model. The key is in no dump and no pickle: it is read from the
+    environment again. A pickle keeps `default_headers` and `default_query`,
     except for those whose names suggest a secret.
 
     Args:
