@@ -221,6 +221,18 @@ def test_many_strained_answers_in_a_row_are_a_server_that_is_down() -> None:
     assert flow.limit == 4  # it is doubled, as at a start
 
 
+def test_who_rests_while_the_server_is_down_is_told_when_it_is_up() -> None:
+    flow, told = make(), []
+    resting, other = line(flow, lambda: told.append("up")), line(flow)
+    permits, _ = flow.take(other, OUTAGE, 0.0)
+    land(flow, permits, STRAINED, 0.1)
+    flow.take(resting, 0, 0.2)
+    permits, _ = flow.take(other, 1, 1.0)
+    assert not told
+    land(flow, permits, RIGHT, 1.1)
+    assert told == ["up"]
+
+
 def test_one_strained_answer_is_nobodys_brake() -> None:
     flow = make()
     mine = line(flow)

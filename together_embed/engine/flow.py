@@ -119,6 +119,7 @@ class Flow:
         self._timed: tuple[Line | None, float] = (None, 0.0)  # who waits until when
         self._moment: float | None = None  # until when time holds back the first line
         self._untold: set[Line] = set()  # who waits for a landing, and for no moment
+        self._resting: set[Line] = set()  # who asked while the server was down
         self._offers: deque[tuple[Line, Permit]] = deque()  # given to who did not ask
         self._latest = 0.0  # the newest `now`
         self._strained = 0.0  # in a row
@@ -188,6 +189,7 @@ class Flow:
         with self._lock:
             line.want = 0
             self._untold.discard(line)
+            self._resting.discard(line)
             if not (line.granted or line.queued or self._timed[0] is line):
                 return  # it stood in nobody's way
             self._take_back(line.granted)
@@ -226,6 +228,8 @@ class Flow:
         """
         with self._lock:
             line.want, line.size = want, size
+            if self.is_down:
+                self._resting.add(line)
             if want > len(line.granted) and not line.queued:
                 self._queue(line)
             if self._timed[0] is line:
@@ -284,6 +288,9 @@ class Flow:
             self._out.pop(permit, None)
             expected = self._learn(permit, report, now)
             woken = self._serve(now)
+            if self._resting and not self.is_down:
+                woken |= self._resting
+                self._resting.clear()
         if woken:
             _wake(woken)
         return expected

@@ -515,7 +515,7 @@ class Job:
         moments = [] if wait is None or not self._agenda.ready else [now + wait]
         if self._agenda.due_at is not None:
             moments.append(self._agenda.due_at)
-        if now < self._rests_until:  # another call may just have found the server up
+        if now < self._rests_until:
             moments.append(self._rests_until)
         moments += self._flight.moments(now)
         if self._guest.waits_until is not None:
