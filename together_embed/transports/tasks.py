@@ -169,8 +169,8 @@ class Tasks:
         A job is driven from one place at a time: it cannot be left before.
         """
         # No task, which `asyncio.run` would cancel at its end, and the thread go on.
-        run = partial(copy_context().run, work, *args)
-        doing = self._loop.run_in_executor(None, run)
+        context, run = copy_context(), partial(work, *args)
+        doing = self._loop.run_in_executor(None, lambda: context.run(run))
         try:
             return await asyncio.shield(doing)
         except asyncio.CancelledError:
