@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from pydantic import SecretStr
 
@@ -57,12 +57,6 @@ _OF_OPENAI = {
     "openai_api_base": "together_api_base",
 }
 """What else users of `OpenAIEmbeddings` with a `base_url` write."""
-
-_OF_THE_KEY: tuple[Literal["together_api_key", "api_key", "openai_api_key"], ...] = (
-    "together_api_key",
-    "api_key",
-    "openai_api_key",
-)
 
 _OF_THE_CALL = {
     "extra_body": "extra_body",
@@ -133,9 +127,10 @@ def of_the_client(model: TogetherEmbeddings) -> dict[str, Any]:
 
 def hide_key(given: Arguments) -> None:
     """Put the key out of sight, by whichever name it was given."""
-    for name in _OF_THE_KEY:
-        if name in given:
-            given[name] = hidden(given.get(name))
+    plain = cast("dict[str, Any]", given)
+    for name in plain:
+        if _field(name) == "together_api_key":
+            plain[name] = hidden(plain[name])
 
 
 def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
@@ -153,7 +148,7 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
     spelled: dict[str, str] = {}
     unknown: dict[str, Any] = {}
     for name, value in given.items():
-        field = ALIASES.get(name) or _OF_OPENAI.get(name) or name
+        field = _field(name)
         if name in _REFUSED:
             _refuse(name, value)
         elif field not in fields:
@@ -172,6 +167,11 @@ def settle(given: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
     if unknown:
         settled["model_kwargs"] = {**held, **unknown}
     return settled
+
+
+def _field(name: str) -> str:
+    """Return the field that an argument is for, in whichever spelling."""
+    return ALIASES.get(name) or _OF_OPENAI.get(name) or name
 
 
 def _bare(value: Any) -> Any:
